@@ -1,0 +1,1 @@
+"""Stripe's own: how its API is spoken, read and judged."""

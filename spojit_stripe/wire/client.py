@@ -1,0 +1,461 @@
+"""The one place that speaks HTTP to Stripe: send, retry under one key, map errors.
+
+What is known of a write decides everything here:
+
+    never sent    connect or pool timeout, connection refused, name unknown
+    maybe sent    read timeout, disconnect, 5xx, an answer that is cut off or no JSON
+    refused       401, 403, 429: says nothing about an earlier attempt under the same key
+    answered      2xx, 400, 402, 404 with Stripe's JSON: holds for every attempt under the key
+
+A write that was maybe sent is repeated under its own key. It ends as `OutcomeUnknownError`
+unless a later attempt is answered. A v1 DELETE has no key, so it is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import random
+import ssl
+import time
+from calendar import timegm
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import parsedate
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+from uuid import uuid4
+
+import httpx2
+
+from spojit_stripe.connection import Connection, is_loopback
+from spojit_stripe.connector import Answer, Listing, ListPlan, Progress, Trace
+from spojit_stripe.errors import (
+    ConfigurationError,
+    InputError,
+    OutcomeUnknownError,
+    Problem,
+    SpojitError,
+    UnavailableError,
+)
+from spojit_stripe.values import Effect, JsonObject, Paging, Request, Secret
+from spojit_stripe.wire.effects import effect_of
+from spojit_stripe.wire.faults import Reader, Reply, code_of, is_rate_limited, json_object
+from spojit_stripe.wire.form import encode_form, encode_json, encode_query
+from spojit_stripe.wire.limiter import Lane, Limiter, shared_limiter
+from spojit_stripe.wire.look_up import look_up
+from spojit_stripe.wire.operations import Operations
+from spojit_stripe.wire.pages import read_list
+from spojit_stripe.wire.paths import check_path
+from spojit_stripe.wire.retry import Finding, Retries, RetryRule, Trouble, judge
+
+__all__ = ["API_VERSION", "StripeWire"]
+
+API_VERSION: Final = "2026-10-28.endive"
+"""The API version that the catalog and the operations index were made for."""
+
+_API: Final = "https://api.stripe.com"
+_LONGEST_KEY: Final = 255
+# Stripe's own clients wait 80 seconds; a connection that is not made in 10 is not made later.
+_TIMEOUTS: Final = {"connect": 10.0, "read": 80.0, "write": 80.0, "pool": 80.0}
+_EXTENSIONS: Final = {"timeout": _TIMEOUTS}
+# In flight = rate x latency: 100/s at 0.3 s is 30. The library keeps only 20 by default.
+_POOL: Final = httpx2.Limits(max_connections=100, max_keepalive_connections=64, keepalive_expiry=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """One encoded request. `repeatable`: sending it twice is the same as once."""
+
+    method: str
+    url: httpx2.URL
+    headers: httpx2.Headers
+    body: bytes
+    write: bool
+    repeatable: bool
+    what: str
+
+
+class StripeWire:
+    """Stripe for one connection; implements `connector.Wire`. Use it within one event loop.
+
+    `transport`, `clock` (seconds, never backwards), `wall` (Unix seconds), `sleep` and `random`
+    (0 to 1) are for tests; `limiter` is otherwise the process's own for this key and account.
+
+    Proxies and CA files of the environment are honoured, except for a `base_url` on this
+    machine: a proxy must not get what is meant to stay here.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        secret: Secret,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        limiter: Limiter | None = None,
+        rule: RetryRule | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        base = (connection.base_url or _API).rstrip("/")
+        self._connection = connection
+        self._secret = secret
+        self._base = base
+        self._origin = httpx2.URL(base)
+        self._live = connection.mode == "live"
+        self._reader = Reader(connection, secret.reveal())
+        self._rule = rule or RetryRule()
+        self._clock = clock
+        self._wall = wall
+        self._sleep = sleep
+        self._random = random
+        self._limiter = limiter
+        self._limiters: dict[str | None, Limiter] = {}
+        self._keyless_headers: dict[tuple[str | None, str], httpx2.Headers] = {}
+        self._last_date: tuple[bytes, int] = (b"", 0)
+        # The transport without a client around it follows no redirects, keeps no cookies, logs
+        # no URLs, and spends a tenth less CPU on a request.
+        self._transport = transport or _transport_to(self._origin)
+
+    async def aclose(self) -> None:
+        """Close all connections; the wire can't be used afterwards."""
+        await self._transport.aclose()
+
+    async def send(self, request: Request, *, key: str | None = None) -> Answer:
+        """Send one request, repeated where that is safe, under one key.
+
+        `key` goes out as `Idempotency-Key` with every POST and v2 DELETE and must be given
+        for them; GETs and v1 DELETEs have none, and a POST that only computes needs none.
+
+        Raises `InputError` where the request can't be encoded; `ConfigurationError` for TLS
+        faults and a read answered from the wrong mode; `ServiceError` where nothing took
+        effect; `OutcomeUnknownError` where a write may have.
+        """
+        outgoing = self._outgoing(request, key)
+        lane = self._lane(request)
+        retries = Retries(self._rule, clock=self._clock, wall=self._wall, random=self._random)
+        unsure: str | None = None
+        while True:
+            outcome = await self._attempt(outgoing, lane, retries)
+            if isinstance(outcome, Reply):
+                if 200 <= outcome.status < 300:
+                    body = json_object(outcome.body)
+                    if body is not None:
+                        return self._answer(outgoing, request, outcome, body, retries.attempts)
+                elif is_rate_limited(outcome):
+                    lane.limited(outcome.header(b"stripe-rate-limited-reason"), lock=code_of(outcome) == "lock_timeout")
+            finding = judge(outcome)
+            if outgoing.write and finding.unsure:
+                unsure = finding.unsure
+            may_repeat = finding.retry and (outgoing.repeatable or unsure is None)
+            wait = retries.wait(outcome) if may_repeat else None
+            if wait is None:
+                raise self._failure(outgoing, outcome, finding, unsure, retries.attempts)
+            await self._sleep(wait)
+
+    async def read_list(
+        self, request: Request, plan: ListPlan, paging: Paging, progress: Progress | None = None
+    ) -> Listing:
+        """Read a list as `pages.read_list` says, page by page over `send`."""
+        return await read_list(
+            self.send, request, plan, paging, progress, origin=self._base, wall=self._wall, clock=self._clock
+        )
+
+    async def look_up(self, trace: Trace) -> JsonObject | None:
+        """The object that a write under `trace.key` made, or None: absence proves nothing.
+
+        Raises as `look_up.look_up` does.
+        """
+        return await look_up(self.read_list, self.send, trace)
+
+    # Out
+
+    def _outgoing(self, request: Request, key: str | None) -> _Outgoing:
+        path = check_path(request.path)
+        method = request.method
+        body = b""
+        if method == "POST":
+            body = encode_form(request.params) if request.version == 1 else encode_json(request.params)
+        else:
+            query = encode_query(request.params)
+            if query:
+                path = f"{path}?{query}"
+        try:
+            url = httpx2.URL(self._base + path)
+        except httpx2.InvalidURL as error:
+            raise InputError(f"{method} {request.path}: {error}; send fewer parameters") from None
+        if url.netloc != self._origin.netloc or url.raw_scheme != self._origin.raw_scheme:
+            # check_path leaves no way to get here; the key must not depend on that alone.
+            raise InputError(f"path {request.path!r} leads to another host; nothing was sent")  # pragma: no cover
+        keyed = method == "POST" or (method == "DELETE" and request.version == 2)
+        only_reads = method == "GET" or (method == "POST" and key is None and _only_reads(request))
+        if only_reads and keyed:
+            key = str(uuid4())  # it keeps nothing, so no two calls can be the same one
+        return _Outgoing(
+            method=method,
+            url=url,
+            headers=self._headers_for(request, _checked(key) if keyed else None, body),
+            body=body,
+            write=not only_reads,
+            repeatable=keyed or method == "GET",
+            what=f"{method} {request.path}",
+        )
+
+    def _headers_for(self, request: Request, key: str | None, body: bytes) -> httpx2.Headers:
+        account = request.account or self._connection.account
+        api_version = self._api_version(request)
+        if key is None:
+            found = self._keyless_headers.get((account, api_version))
+            if found is None:
+                found = httpx2.Headers(self._fixed_headers(account, api_version))
+                self._keyless_headers[account, api_version] = found
+            return found
+        kind = b"application/x-www-form-urlencoded" if request.version == 1 else b"application/json"
+        headers = self._fixed_headers(account, api_version)
+        if request.method == "POST":
+            headers.append((b"Content-Type", kind))
+        headers.append((b"Content-Length", b"%d" % len(body)))
+        headers.append((b"Idempotency-Key", key.encode("ascii")))
+        return httpx2.Headers(headers)
+
+    def _api_version(self, request: Request) -> str:
+        return request.api_version or self._connection.api_version or API_VERSION
+
+    def _fixed_headers(self, account: str | None, api_version: str) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"Host", self._origin.netloc),
+            (b"Authorization", f"Bearer {self._secret.reveal()}".encode("ascii")),
+            (b"Stripe-Version", api_version.encode("ascii")),
+            (b"User-Agent", _user_agent()),
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", b"gzip, deflate"),
+        ]
+        if account:
+            headers.append((b"Stripe-Account", account.encode("ascii")))
+        return headers
+
+    def _lane(self, request: Request) -> Lane:
+        limiter = self._limiter
+        if limiter is None:
+            account = request.account or self._connection.account
+            limiter = self._limiters.get(account)
+            if limiter is None:
+                connection = self._connection
+                limiter = self._limiters[account] = shared_limiter(
+                    self._secret.reveal(), account, self._base, connection.mode, connection.limits
+                )
+        return limiter.lane(request.method, request.template, search=request.template.endswith("/search"))
+
+    async def _attempt(self, outgoing: _Outgoing, lane: Lane, retries: Retries) -> Reply | Trouble:
+        for seconds in lane.delays():
+            await self._sleep(seconds)
+        retries.begin()
+        try:
+            return await self._exchange(
+                httpx2.Request(
+                    outgoing.method,
+                    outgoing.url,
+                    headers=outgoing.headers,
+                    stream=httpx2.ByteStream(outgoing.body),
+                    extensions=_EXTENSIONS,
+                )
+            )
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, httpx2.CookieConflict, OSError) as error:
+            return trouble_of(error)
+        finally:
+            lane.leave()
+
+    async def _exchange(self, request: httpx2.Request) -> Reply:
+        response = await self._transport.handle_async_request(request)
+        try:
+            headers = {name.lower(): value for name, value in response.headers.raw}
+            stream = response.stream
+            if b"content-encoding" in headers or not isinstance(stream, httpx2.AsyncByteStream):
+                body = await response.aread()
+            else:
+                body = b"".join([part async for part in stream])
+        finally:
+            await response.aclose()
+        return Reply(response.status_code, headers, body)
+
+    # In
+
+    def _answer(self, outgoing: _Outgoing, request: Request, reply: Reply, body: JsonObject, attempts: int) -> Answer:
+        livemode = _livemode(body)
+        if livemode is not None and livemode is not self._live:
+            raise self._wrong_mode(outgoing, reply, attempts)
+        notice = reply.header(b"stripe-notice")
+        return Answer(
+            body=body,
+            status=reply.status,
+            request_id=reply.request_id,
+            replayed=reply.replayed,
+            attempts=attempts,
+            api_version=reply.header(b"stripe-version") or self._api_version(request),
+            livemode=livemode,
+            date=self._date(reply.headers.get(b"date")),
+            warnings=(self._reader.clean(notice),) if notice else (),
+        )
+
+    def _date(self, value: bytes | None) -> int | None:
+        if value is None:
+            return None
+        if value != self._last_date[0]:
+            try:
+                self._last_date = (value, timegm(parsedate(value.decode("latin-1")) or ()))
+            except (ValueError, OverflowError):  # a write's answer must not be lost over its date
+                return None
+        return self._last_date[1]
+
+    def _wrong_mode(self, outgoing: _Outgoing, reply: Reply, attempts: int) -> SpojitError:
+        mode = self._connection.mode
+        other = "test" if self._live else "live"
+        text = (
+            f"{outgoing.what} was answered from {other} mode, but connection {self._connection.name!r} is for {mode} "
+            f"mode (request {reply.request_id}); check its secret_key and base_url"
+        )
+        if not outgoing.write:
+            return ConfigurationError(text)
+        problem = self._reader.problem(reply, attempts, "look in the account's dashboard before anything else")
+        return OutcomeUnknownError(text, problem)
+
+    def _failure(
+        self, outgoing: _Outgoing, outcome: Reply | Trouble, finding: Finding, unsure: str | None, attempts: int
+    ) -> SpojitError:
+        if unsure and not (finding.settles and outgoing.repeatable):
+            return self._unknown(outgoing, outcome, unsure, attempts)
+        if isinstance(outcome, Trouble):
+            return self._unreached(outgoing, outcome, attempts)
+        if outcome.status < 300:
+            advice = "try again later; check any proxy between here and Stripe"
+            text = f"{outgoing.what}: {finding.unsure}; {advice}"
+            return UnavailableError(self._reader.clean(text), self._reader.problem(outcome, attempts, advice))
+        return self._reader.refusal(outcome, attempts)
+
+    def _unknown(
+        self, outgoing: _Outgoing, outcome: Reply | Trouble, unsure: str, attempts: int
+    ) -> OutcomeUnknownError:
+        advice = "do not send it anew; " + (
+            "settle it under its own key" if outgoing.repeatable else "look at the object first"
+        )
+        last = outcome if isinstance(outcome, Reply) else None
+        text = f"{outgoing.what}: the outcome is unknown, it may have taken effect: {unsure}; {advice}"
+        return OutcomeUnknownError(self._reader.clean(text), self._reader.problem(last, attempts, advice))
+
+    def _unreached(self, outgoing: _Outgoing, trouble: Trouble, attempts: int) -> SpojitError:
+        where = f"{self._base} (connection {self._connection.name!r})"
+        if trouble.configuration:
+            return ConfigurationError(self._reader.clean(f"{where}: {trouble.text}"))
+        if is_loopback(self._origin.host):
+            advice = "is the sandbox running? start it with `spojit-stripe sandbox`"
+        else:
+            advice = "check the network, then try again"
+        verb = "gave no answer" if trouble.sent else "can't be reached, nothing was sent"
+        text = f"{outgoing.what}: {where} {verb}: {trouble.text}; {advice}"
+        return UnavailableError(self._reader.clean(text), Problem(attempts=attempts, advice=advice))
+
+
+def trouble_of(error: Exception) -> Trouble:
+    """What an exception of the HTTP library tells about an attempt.
+
+    What is not known to have come before sending counts as sent.
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, httpx2.ConnectError):
+        fault = _tls_fault(error)
+        if fault is not None:
+            return Trouble(f"TLS failed ({fault}); check base_url and the CA certificates", False, False, True)
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return Trouble(f"{text}; check base_url", sent=False, retry=False, configuration=True)
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
+        return Trouble(_UNSENT.get(type(error), text), sent=False)
+    if isinstance(error, httpx2.TimeoutException):
+        return Trouble(f"no answer in {_TIMEOUTS['read']:.0f} seconds", sent=True)
+    if isinstance(error, httpx2.DecodingError):
+        return Trouble("the answer could not be decompressed", sent=True)
+    retry = isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError | OSError)
+    return Trouble(f"the connection broke ({text})", sent=True, retry=retry)
+
+
+_UNSENT: Final[dict[type[Exception], str]] = {
+    httpx2.ConnectTimeout: f"no connection in {_TIMEOUTS['connect']:.0f} seconds",
+    httpx2.PoolTimeout: "too many requests at once, no connection became free",
+}
+
+
+def _tls_fault(error: BaseException) -> str | None:
+    """What is wrong with TLS itself, where that and not the network is why `error` came."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLWantReadError):
+            return None
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return getattr(seen, "verify_message", None) or str(seen)
+        if isinstance(seen, ssl.SSLError):
+            return getattr(seen, "reason", None) or str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _only_reads(request: Request) -> bool:
+    """Whether a POST computes something and keeps nothing, an invoice preview say."""
+    operation = Operations.load().get(f"{request.method} {request.template}")
+    return operation is not None and effect_of(operation, request.params) is Effect.READ
+
+
+def _checked(key: str | None) -> str:
+    if not key or len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise ValueError(f"a write needs an idempotency key of 1 to {_LONGEST_KEY} printable ASCII characters")
+    return key
+
+
+def _livemode(body: JsonObject) -> bool | None:
+    """The mode an answer is from; a list's is that of its first object."""
+    found = body.get("livemode")
+    if found is None:
+        data = body.get("data")
+        first = data[0] if isinstance(data, list) and data else None
+        found = first.get("livemode") if isinstance(first, dict) else None
+    return found if isinstance(found, bool) else None
+
+
+def _transport_to(origin: httpx2.URL) -> httpx2.AsyncBaseTransport:
+    """A transport with kept connections, through the environment's proxy where there is one.
+
+    Raises `ConfigurationError` for a proxy that can't be used.
+    """
+    here = is_loopback(origin.host)
+    # Loading CA certificates costs more than forty requests: not for plain HTTP, and once.
+    plain = origin.scheme == "http"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else _shared_tls_context(trust_env=not here)
+    found = None if here or proxy_bypass(origin.host) else _proxy_for(origin.scheme)
+    try:
+        proxy = None if found is None else httpx2.Proxy(found if "://" in found else f"http://{found}")
+        return httpx2.AsyncHTTPTransport(verify=context, trust_env=not here, limits=_POOL, proxy=proxy)
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        # The proxy's URL may hold a password, so it is not shown.
+        name = f"{origin.scheme.upper()}_PROXY"
+        raise ConfigurationError(f"the proxy in {name} or ALL_PROXY can't be used ({type(error).__name__})") from None
+
+
+def _proxy_for(scheme: str) -> str | None:
+    proxies = getproxies()
+    return proxies.get(scheme) or proxies.get("all")
+
+
+@cache
+def _shared_tls_context(*, trust_env: bool) -> ssl.SSLContext:
+    return httpx2.create_ssl_context(trust_env=trust_env)
+
+
+@cache
+def _user_agent() -> bytes:
+    try:
+        own = version("spojit_stripe")
+    except PackageNotFoundError:  # pragma: no cover # run from a folder that was never installed
+        own = "0"
+    return f"spojit_stripe/{own} (httpx2 {httpx2.__version__}; Python {platform.python_version()})".encode()

@@ -1,0 +1,275 @@
+"""Requests paced to what Stripe allows, over everything this process sends for one account.
+
+Stripe's documented limits: 100 requests/s live and 25/s in a sandbox per account, 25/s per
+endpoint (method and path template), 20/s over all search endpoints
+(https://docs.stripe.com/rate-limits). A 429 names its limit in `Stripe-Rate-Limited-Reason`.
+
+Nothing here sleeps or knows an event loop: a request asks its `Lane` for delays and its
+caller sleeps. So wires in several threads and event loops can share one limiter.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from spojit_stripe.connection import Limits
+from spojit_stripe.values import Mode
+
+__all__ = ["Lane", "Limiter", "shared_limiter"]
+
+_ACCOUNT_RATE: Final[dict[Mode, float]] = {"live": 100.0, "test": 25.0}
+_ENDPOINT_RATE: Final = 25.0
+_SEARCH_RATE: Final = 20.0
+
+# A little under the limit: at 24.5/s eight requests at once reach 97% of it without a 429.
+_MARGIN: Final = 0.98
+_SLOWED: Final = 0.7  # of the rate, after a 429
+_LOWEST: Final = 0.1  # of the limit
+_RECOVERED_PER_SECOND: Final = 0.05  # of the limit
+_CONCURRENCY_WAIT: Final = 0.05  # seconds until asking again for a place in flight
+_MAX_ENDPOINTS: Final = 2000
+
+Clock = Callable[[], float]
+
+
+class _Gate:
+    """One limit: evenly spaced slots, and once Stripe asks for it a bound on requests in flight."""
+
+    __slots__ = ("_cap", "_changed", "_clock", "_factor", "_lock", "_next", "_step", "in_flight")
+
+    def __init__(self, rate: float, clock: Clock) -> None:
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._step = 1.0 / (rate * _MARGIN)
+        self._next = 0.0
+        self._factor = 1.0  # of the rate, at the time `_changed`
+        self._cap: int | None = None
+        self._changed = 0.0
+        self.in_flight = 0
+
+    @property
+    def rate(self) -> float:
+        """Requests per second at the moment."""
+        with self._lock:
+            return self._factor_now(self._clock()) / self._step
+
+    def set_rate(self, rate: float) -> None:
+        with self._lock:
+            self._step = 1.0 / (rate * _MARGIN)
+
+    def reserve(self) -> float:
+        """Take the next free slot; the seconds until it."""
+        with self._lock:
+            now = self._clock()
+            step = self._step if self._factor == 1.0 else self._step / self._factor_now(now)
+            slot = max(self._next, now)
+            self._next = slot + step
+            return slot - now
+
+    def try_enter(self) -> bool:
+        """Count one more request in flight, unless there are too many."""
+        with self._lock:
+            if self._cap is not None and self.in_flight >= self._cap_now(self._clock()):
+                return False
+            self.in_flight += 1
+            return True
+
+    def leave(self) -> None:
+        with self._lock:
+            self.in_flight -= 1
+
+    def slow_down(self) -> None:
+        """Stripe said 429 for this rate: go on slower, and not at once."""
+        with self._lock:
+            now = self._clock()
+            if self._settling(now):
+                return  # the requests that were in flight together are one fault, not many
+            self._factor = max(_LOWEST, self._factor_now(now) * _SLOWED)
+            self._changed = now
+            self._next = max(self._next, now + self._step / self._factor)
+
+    def narrow(self) -> None:
+        """Stripe said 429 for too many at once: keep fewer in flight."""
+        with self._lock:
+            now = self._clock()
+            if self._settling(now):
+                return
+            current = self.in_flight if self._cap is None else min(self.in_flight, self._cap_now(now))
+            self._cap = max(1, int(current * _SLOWED))
+            self._changed = now
+
+    def idle(self, now: float) -> bool:
+        return self.in_flight == 0 and self._next <= now and self._factor_now(now) == 1.0
+
+    def _settling(self, now: float) -> bool:
+        return (self._factor < 1.0 or self._cap is not None) and now - self._changed < 1.0
+
+    def _factor_now(self, now: float) -> float:
+        if self._factor < 1.0:
+            recovered = self._factor + _RECOVERED_PER_SECOND * (now - self._changed)
+            if recovered >= 1.0:
+                self._factor = 1.0
+            return min(1.0, recovered)
+        return 1.0
+
+    def _cap_now(self, now: float) -> int:
+        # One more a second, for as long as nothing complains.
+        return (self._cap or 0) + int(now - self._changed)
+
+
+class Lane:
+    """The gates of one endpoint. Use it once per request::
+
+    for seconds in lane.delays():
+        await sleep(seconds)
+    try:
+        ...  # send
+    finally:
+        lane.leave()
+    """
+
+    __slots__ = ("_account", "_endpoint", "_gates", "_search")
+
+    def __init__(self, endpoint: _Gate, search: _Gate | None, account: _Gate) -> None:
+        self._endpoint = endpoint
+        self._search = search
+        self._account = account
+        # The narrow gates first: a queue before one endpoint must not hold slots of the account.
+        self._gates = (endpoint, account) if search is None else (endpoint, search, account)
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to sleep, one after another, until the request may be sent; none when free.
+
+        The request counts as in flight once this is exhausted, and not before.
+        """
+        for gate in self._gates:
+            seconds = gate.reserve()
+            if seconds > 0:
+                yield seconds
+        while not self._enter():
+            yield _CONCURRENCY_WAIT
+
+    def _enter(self) -> bool:
+        if not self._endpoint.try_enter():
+            return False
+        if self._account.try_enter():
+            return True
+        self._endpoint.leave()
+        return False
+
+    def leave(self) -> None:
+        """The request is over, however it ended."""
+        self._endpoint.leave()
+        self._account.leave()
+
+    def limited(self, reason: str | None, *, lock: bool = False) -> None:
+        """Stripe answered 429. `reason` is its `Stripe-Rate-Limited-Reason`.
+
+        `lock`: the error's code was `lock_timeout`, which says nothing about rates.
+        """
+        if reason == "global-rate":
+            self._account.slow_down()
+        elif reason == "global-concurrency":
+            self._account.narrow()
+        elif reason == "endpoint-concurrency":
+            self._endpoint.narrow()
+        elif reason == "endpoint-rate" or (reason is None and not lock):
+            # Without a reason the endpoint's limit is the likelier one: it is the lower.
+            (self._search or self._endpoint).slow_down()
+
+
+class Limiter:
+    """The limits of one account. Safe to use from several threads and event loops.
+
+    `clock` gives seconds that never go backwards.
+    """
+
+    def __init__(self, mode: Mode, limits: Limits | None = None, *, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._mode: Mode = mode
+        self._limits = limits or Limits()
+        self._account = _Gate(self._limits.account or _ACCOUNT_RATE[mode], clock)
+        self._search = _Gate(self._limits.search or _SEARCH_RATE, clock)
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._endpoints: dict[tuple[str, str], _Gate] = {}
+
+    def lane(self, method: str, template: str, *, search: bool = False) -> Lane:
+        """The lane of an endpoint; `search`: it counts against the search limit as well."""
+        found = self._lanes.get((method, template))
+        return found or self._make_lane(method, template, search=search)
+
+    def _make_lane(self, method: str, template: str, *, search: bool) -> Lane:
+        with self._lock:
+            if len(self._lanes) >= _MAX_ENDPOINTS:
+                self._forget_idle()
+            name = (method, template)
+            gate = self._endpoints.setdefault(name, _Gate(self._limits.endpoint or _ENDPOINT_RATE, self._clock))
+            return self._lanes.setdefault(name, Lane(gate, self._search if search else None, self._account))
+
+    def _forget_idle(self) -> None:
+        # Unchecked raw requests can bring any number of templates.
+        now = self._clock()
+        for name in [name for name, gate in self._endpoints.items() if gate.idle(now)]:
+            del self._endpoints[name]
+            del self._lanes[name]
+
+    def rates(self) -> dict[str, float]:
+        """Requests per second at the moment: `account`, `search`, and `METHOD template` each."""
+        with self._lock:
+            endpoints = dict(self._endpoints)
+        return {
+            "account": self._account.rate,
+            "search": self._search.rate,
+            **{f"{method} {template}": gate.rate for (method, template), gate in endpoints.items()},
+        }
+
+    def adopt(self, limits: Limits) -> None:
+        """Another connection to the same account says its limits: the lower of two holds."""
+        with self._lock:
+            merged = Limits(
+                account=_lower(self._limits.account, limits.account),
+                endpoint=_lower(self._limits.endpoint, limits.endpoint),
+                search=_lower(self._limits.search, limits.search),
+            )
+            if merged == self._limits:
+                return
+            self._limits = merged
+            self._account.set_rate(merged.account or _ACCOUNT_RATE[self._mode])
+            self._search.set_rate(merged.search or _SEARCH_RATE)
+            for gate in self._endpoints.values():
+                gate.set_rate(merged.endpoint or _ENDPOINT_RATE)
+
+
+def _lower(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return min(known) if known else None
+
+
+_shared: dict[tuple[str, str, str], Limiter] = {}
+_shared_lock = threading.Lock()
+# Scopes are told apart by a fingerprint under a key of this process, so that the registry
+# holds nothing from which a secret could be guessed.
+_fingerprint_key = secrets.token_bytes(32)
+
+
+def shared_limiter(secret: str, account: str | None, base_url: str, mode: Mode, limits: Limits) -> Limiter:
+    """The limiter of this process for a key and a Stripe-Account at `base_url`.
+
+    Two keys of one account are two scopes: which account a key belongs to is not known
+    without asking Stripe.
+    """
+    fingerprint = hmac.digest(_fingerprint_key, secret.encode(), "sha256").hex()
+    scope = (fingerprint, account or "", base_url)
+    with _shared_lock:
+        found = _shared.get(scope)
+        if found is None:
+            _shared[scope] = found = Limiter(mode, limits)
+            return found
+    found.adopt(limits)
+    return found
