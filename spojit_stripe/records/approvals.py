@@ -1,0 +1,253 @@
+"""Approvals and plans: what waits for a person, and what the person said.
+
+An approval is bound to a digest, expires, is used once, and is given through the command
+line, never by a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from spojit_stripe.errors import InputError, RefusedError
+from spojit_stripe.policy import Rules, Spent, check_spending
+from spojit_stripe.records.database import Database
+from spojit_stripe.records.spending import Scope, spent
+from spojit_stripe.redact import redact_object, redact_text
+from spojit_stripe.values import Effect, JsonObject, Preview
+
+__all__ = ["Approval", "Approvals"]
+
+LIFETIME_SECONDS = 7 * 86_400
+Decision = Literal["approved", "rejected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """One question to a person. `kind` is `call` or `plan`; times are Unix seconds."""
+
+    id: str
+    kind: str
+    digest: str
+    run_id: str
+    connection: str
+    reason: str
+    preview: JsonObject
+    state: str
+    requested: int
+    expires: int
+    decided: int | None
+    decided_by: str | None
+    note: str | None
+
+    def to_json(self) -> JsonObject:
+        return {name: getattr(self, name) for name in Approval.__slots__ if getattr(self, name) is not None}
+
+
+class Approvals:
+    """The approvals of one state folder. All methods block."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def ask(self, digest: str, run_id: str, preview: Preview, reason: str) -> Approval:
+        """The approval of exactly this call: asked for now, or as it stands already.
+
+        An expired question is asked anew.
+        """
+        now = int(self._clock())
+        with self._database.writing() as db:
+            self._put(db, "call", digest, run_id, preview.connection, reason, redact_object(preview.to_json()), now)
+            row = db.execute("SELECT * FROM approvals WHERE digest = ?", (digest,)).fetchone()
+        return _approval(row)
+
+    def _put(
+        self,
+        db: sqlite3.Connection,
+        kind: str,
+        digest: str,
+        run_id: str,
+        connection: str,
+        reason: str,
+        preview: Mapping[str, object],
+        now: int,
+    ) -> None:
+        db.execute(
+            "INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, NULL, NULL, NULL)"
+            " ON CONFLICT (digest) DO UPDATE SET state = 'pending', requested = excluded.requested,"
+            " expires = excluded.expires, decided = NULL, decided_by = NULL, note = NULL"
+            " WHERE approvals.state <> 'rejected' AND approvals.expires < excluded.requested",
+            (
+                f"apr_{digest[:12]}",
+                kind,
+                digest,
+                run_id,
+                connection,
+                reason,
+                json.dumps(preview),
+                now,
+                now + LIFETIME_SECONDS,
+            ),
+        )
+
+    def get(self, approval_id: str) -> Approval:
+        """Raises `InputError` where there is no such approval."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
+        if row is None:
+            raise InputError(f"no approval {approval_id!r}; `spojit-stripe approvals list` shows what waits")
+        return _approval(row)
+
+    def list(self, *, state: str | None = None) -> list[Approval]:
+        """Approvals, newest first."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT * FROM approvals WHERE ?1 IS NULL OR state = ?1 ORDER BY requested DESC, id", (state,)
+            ).fetchall()
+        return [_approval(row) for row in rows]
+
+    def decide(self, approval_id: str, decision: Decision, *, who: str, note: str = "") -> Approval:
+        """Record a person's decision. Raises `InputError` where it was decided or has expired."""
+        now = int(self._clock())
+        found = self.get(approval_id)
+        with self._database.writing() as db:
+            changed = db.execute(
+                "UPDATE approvals SET state = ?, decided = ?, decided_by = ?, note = ?"
+                " WHERE id = ? AND state = 'pending' AND expires >= ?",
+                (decision, now, who, redact_text(note) or None, approval_id, now),
+            ).rowcount
+        if not changed:
+            state = found.state if found.state != "pending" else "expired"
+            raise InputError(f"approval {approval_id} is {state} already; nothing was changed")
+        return self.get(approval_id)
+
+    # Plans
+
+    def plan(self, digest: str, run_id: str, preview: Preview, reason: str, rules: Rules) -> tuple[int, Approval]:
+        """Note a call as the next of its run's plan; the same call keeps its number.
+
+        Adding a call makes another plan, which needs another approval. Raises `RefusedError`
+        where the plan's total would go over a cap.
+        """
+        now = int(self._clock())
+        scope = (run_id, preview.connection)
+        with self._database.writing() as db:
+            row = db.execute(
+                "SELECT number FROM planned WHERE run_id = ? AND connection = ? AND digest = ?", (*scope, digest)
+            ).fetchone()
+            if row:
+                number = int(row["number"])
+            else:
+                if preview.effect is Effect.MONEY:
+                    check_spending(preview.amount, _spending(db, scope, preview, now), rules)
+                number = 1 + int(
+                    db.execute("SELECT count(*) FROM planned WHERE run_id = ? AND connection = ?", scope).fetchone()[0]
+                )
+                amount = preview.amount
+                db.execute(
+                    "INSERT INTO planned VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                    (
+                        *scope,
+                        number,
+                        digest,
+                        json.dumps(redact_object(preview.to_json())),
+                        amount.amount if amount else None,
+                        amount.currency if amount else None,
+                    ),
+                )
+            plan_digest, calls = _plan(db, scope)
+            db.execute(
+                "UPDATE approvals SET state = 'superseded' WHERE kind = 'plan' AND run_id = ? AND connection = ?"
+                " AND state = 'pending' AND digest <> ?",
+                (*scope, plan_digest),
+            )
+            self._put(db, "plan", plan_digest, run_id, preview.connection, reason, {"calls": calls}, now)
+            row = db.execute("SELECT * FROM approvals WHERE digest = ?", (plan_digest,)).fetchone()
+        return number, _approval(row)
+
+    def may_run_planned(self, digest: str, run_id: str, connection: str, *, again: bool = False) -> bool:
+        """`may_run_planned` now; `Ledger.open` looks again in its transaction."""
+        with self._database.reading() as db:
+            return may_run_planned(db, digest, run_id, connection, int(self._clock()), again=again)
+
+
+def may_run_planned(
+    db: sqlite3.Connection, digest: str, run_id: str, connection: str, now: int, *, again: bool = False
+) -> bool:
+    """Whether this call is the next of an approved plan; `again` where it was begun but not sent.
+
+    Raises `RefusedError` where the plan is rejected, or an earlier call of it did not succeed.
+    """
+    rows = db.execute(
+        "SELECT planned.number, planned.digest, calls.state FROM planned"
+        " LEFT JOIN calls ON calls.id = planned.call_id"
+        " WHERE planned.run_id = ? AND planned.connection = ? ORDER BY planned.number",
+        (run_id, connection),
+    ).fetchall()
+    digests = [row["digest"] for row in rows]
+    if digest not in digests:
+        return False
+    approval = db.execute("SELECT state, expires FROM approvals WHERE digest = ?", (_digest_of(digests),)).fetchone()
+    if approval["state"] == "rejected":
+        raise RefusedError(f"the plan of run {run_id} was rejected")
+    if approval["state"] not in (("approved", "used") if again else ("approved",)) or approval["expires"] < now:
+        return False
+    for row in rows[: digests.index(digest)]:
+        if row["state"] != "done":
+            raise RefusedError(f"call {row['number']} of the plan comes first and is {row['state'] or 'not run yet'}")
+    return True
+
+
+def claim_planned(db: sqlite3.Connection, digest: str, run_id: str, connection: str, call_id: int) -> None:
+    """Tie a planned call to its ledger row; the last one uses the plan's approval up."""
+    scope = (run_id, connection)
+    changed = db.execute(
+        "UPDATE planned SET call_id = ? WHERE run_id = ? AND connection = ? AND digest = ?", (call_id, *scope, digest)
+    ).rowcount
+    if not changed:
+        return
+    rows = db.execute(
+        "SELECT digest, call_id FROM planned WHERE run_id = ? AND connection = ? ORDER BY number", scope
+    ).fetchall()
+    if all(row["call_id"] is not None for row in rows):
+        plan_digest = _digest_of(row["digest"] for row in rows)
+        db.execute("UPDATE approvals SET state = 'used' WHERE digest = ?", (plan_digest,))
+
+
+def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, now: int) -> Spent:
+    """What the run has used already and what it plans to use: caps are on the total."""
+    run_id, connection = scope
+    currency = preview.amount.currency if preview.amount else ""
+    so_far = spent(db, Scope(connection, preview.mode, run_id, currency), now)
+    row = db.execute(
+        "SELECT count(*), coalesce(sum(currency = ?1), 0), coalesce(sum(abs(amount)) FILTER (WHERE currency = ?1), 0)"
+        " FROM planned WHERE run_id = ?2 AND connection = ?3 AND call_id IS NULL"
+        " AND json_extract(preview, '$.effect') = 'money'",
+        (currency, *scope),
+    ).fetchone()
+    return Spent(
+        count=so_far.count + row[0],
+        count_in_currency=so_far.count_in_currency + row[1],
+        in_run=so_far.in_run + row[2],
+        in_day=so_far.in_day + row[2],
+    )
+
+
+def _plan(db: sqlite3.Connection, scope: tuple[str, str]) -> tuple[str, list[JsonObject]]:
+    rows = db.execute(
+        "SELECT digest, preview FROM planned WHERE run_id = ? AND connection = ? ORDER BY number", scope
+    ).fetchall()
+    return _digest_of(row["digest"] for row in rows), [json.loads(row["preview"]) for row in rows]
+
+
+def _digest_of(digests: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _approval(row: sqlite3.Row) -> Approval:
+    return Approval(**{**dict(row), "preview": json.loads(row["preview"])})

@@ -1,0 +1,183 @@
+"""One connection in use: what a call needs besides itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import cast
+from urllib.parse import unquote
+
+import pluggy
+
+from spojit_stripe.catalog import Tool
+from spojit_stripe.connection import Connection, Policy
+from spojit_stripe.connector import BoundCall, Connector, Wire
+from spojit_stripe.errors import InputError, RefusedError
+from spojit_stripe.policy import Rules
+from spojit_stripe.records import Records
+from spojit_stripe.redact import redact_text
+from spojit_stripe.values import JsonObject, Outcome, Preview, Request, Secret, ToolCall
+from spojit_stripe.words import nearest
+
+__all__ = ["Session"]
+
+
+class Session:
+    """A connection with its connector, rules, records and hooks, for calls of one event loop.
+
+    `narrower` policies (a node's, say) take away from the connection's policy, never add.
+    `refuse_twins` refuses a write while an equal one of another run is unsettled.
+    The secret is resolved and the wire opened at the first request, so that a dry run needs
+    neither.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        connector: Connector,
+        records: Callable[[], Records],
+        secret: Callable[[Connection], Secret],
+        hooks: pluggy.HookRelay,
+        narrower: tuple[Policy, ...] = (),
+        by_agent: bool = False,
+        refuse_twins: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.connection = connection
+        self.connector = connector
+        self.rules = Rules.of(connection, *narrower)
+        self.by_agent = by_agent
+        self.refuse_twins = refuse_twins
+        self.clock = clock
+        self._records = records
+        self._secret = secret
+        self._hooks = hooks
+        self._wire: Wire | None = None
+
+    @property
+    def records(self) -> Records:
+        """The ledger and its neighbours; made on first use."""
+        return self._records()
+
+    @property
+    def api_version(self) -> str:
+        return self.connection.api_version or self.connector.default_api_version
+
+    @property
+    def wire(self) -> Wire:
+        """The way to the service. Raises `ConfigurationError` where the secret is unusable."""
+        if self._wire is None:
+            secret = self._secret(self.connection)
+            self.connector.check_secret(self.connection, secret)
+            self._wire = self.connector.open(self.connection, secret)
+        return self._wire
+
+    async def aclose(self) -> None:
+        if self._wire is not None:
+            await self._wire.aclose()
+            self._wire = None
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def bind(self, call: ToolCall) -> BoundCall:
+        """Check a call against its tool, with pins filled in, and make its request.
+
+        A raw request gets every pinned parameter that its operation takes; ids in its path are
+        held against pins of their names too.
+
+        Raises `InputError` for a faulty call, `RefusedError` for a broken pin.
+        """
+        tool = self.connector.catalog.tool(call.tool)
+        takes = cast("JsonObject", tool.public_schema["properties"])
+        params = {name: value for name, value in self.rules.pins.items() if name in takes}
+        params |= call.params
+        reserved = tool.binding.author_only
+        if not reserved.isdisjoint(call.params):
+            tool.check(params)  # says that these are an author's
+        for name in call.author_params:
+            if name not in reserved:
+                raise InputError(f"{name}: {call.tool} has no such option{nearest(name, reserved)}")
+        tool.check({**params, **call.author_params}, author=bool(call.author_params))
+        bound = self.connector.bind(tool, replace(call, params=params), self.connection)
+        if not self.rules.pins:
+            return bound
+        if tool.binding.raw:
+            bound = self._fill_raw(tool, replace(call, params=params), bound)
+        places = (params, _ids_in_path(bound.request), bound.request.params)
+        for name, value in self.rules.pins.items():
+            for place in places:
+                if place.get(name, value) != value:
+                    raise RefusedError(f"{name} is pinned to {value!r}; the call says {place[name]!r}")
+        return bound
+
+    def _fill_raw(self, tool: Tool, call: ToolCall, bound: BoundCall) -> BoundCall:
+        inner = call.params.get("params")
+        params: JsonObject = dict(inner) if isinstance(inner, dict) else {}
+        named = call.params.keys() | params.keys() | _ids_in_path(bound.request).keys()
+        for name, value in self.rules.pins.items():
+            if name in named:
+                continue
+            try:
+                filled = replace(call, params={**call.params, "params": {**params, name: value}})
+                bound = self.connector.bind(tool, filled, self.connection)
+            except InputError:  # the operation has no such parameter
+                continue
+            params[name] = value
+        return bound
+
+    # Plug-ins
+
+    @property
+    def has_call_hooks(self) -> bool:
+        """Whether anybody listens: a read without listeners pays for no preview."""
+        return bool(self._hooks.before_call.get_hookimpls() or self._hooks.after_call.get_hookimpls())
+
+    def ask_plugins(self, preview: Preview) -> None:
+        """Raise `RefusedError` where a plug-in vetoes, or fails to answer."""
+        try:
+            reasons: list[str] = self._hooks.before_call(preview=preview)
+        except Exception as error:  # a broken guard must not open the gate
+            raise RefusedError(f"a plug-in failed before the call, so it is denied: {_named(error)}") from None
+        if reasons:
+            raise RefusedError(f"a plug-in refused the call: {redact_text(str(reasons[0]))}")
+
+    def tell_before_send(self, preview: Preview, ledger_id: int) -> None:
+        """Raise `RefusedError` where a plug-in stops the send."""
+        try:
+            self._hooks.before_send(preview=preview, ledger_id=ledger_id)
+        except Exception as error:
+            raise RefusedError(f"a plug-in stopped the call before it was sent: {_named(error)}") from None
+
+    def tell_after_send(self, preview: Preview, ledger_id: int) -> tuple[str, ...]:
+        """A plug-in's failure after the send is a warning: the answer must still be recorded."""
+        try:
+            self._hooks.after_send(preview=preview, ledger_id=ledger_id)
+        except Exception as error:
+            return (f"a plug-in failed after the call was sent: {_named(error)}",)
+        return ()
+
+    def tell_after_call(self, preview: Preview, outcome: Outcome) -> tuple[str, ...]:
+        """A plug-in's failure after the call is a warning: the outcome stands."""
+        try:
+            self._hooks.after_call(preview=preview, outcome=outcome)
+        except Exception as error:
+            return (f"a plug-in failed after the call: {_named(error)}",)
+        return ()
+
+
+def _ids_in_path(request: Request) -> JsonObject:
+    parts = zip(request.template.split("/"), request.path.split("/"), strict=False)
+    return {part[1:-1]: unquote(given) for part, given in parts if part.startswith("{")}
+
+
+def _named(error: Exception) -> str:
+    return redact_text(f"{type(error).__name__}: {error}")

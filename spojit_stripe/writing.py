@@ -1,0 +1,341 @@
+"""Writing: one write at one place of a run, from what the ledger knows to the recorded outcome.
+
+Read `Write.run` first. The order is the promise: nothing is sent before its row is durable,
+and nothing is sent twice but under its own key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from urllib.parse import unquote
+
+from spojit_stripe.connector import Answer, BoundCall
+from spojit_stripe.errors import InputError, OutcomeUnknownError, RefusedError, SpojitError
+from spojit_stripe.policy import Verdict, decide
+from spojit_stripe.previews import as_bound, preview_of, told
+from spojit_stripe.reading import fetch, meta_of_error
+from spojit_stripe.records import Entry, NewCall, State, call_digest, key_of, params_digest
+from spojit_stripe.session import Session
+from spojit_stripe.settle import is_planned_reference, settle
+from spojit_stripe.values import (
+    Amount,
+    Assessment,
+    Done,
+    Effect,
+    Failed,
+    JsonObject,
+    JsonValue,
+    Meta,
+    Outcome,
+    Paused,
+    Planned,
+    Position,
+    Preview,
+    Request,
+    ToolCall,
+    Writes,
+)
+
+__all__ = ["Write"]
+
+T = TypeVar("T")
+
+_LARGEST_AMOUNT = 10**15  # sums of such amounts still fit a database's integer
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A write that policy lets through: all that the ledger and the wire need."""
+
+    assessment: Assessment
+    preview: Preview
+    request: Request
+    stamped: bool
+    approval_digest: str | None
+
+
+class Write:
+    """One write at one place of a run, from the earlier outcome to the recorded one."""
+
+    def __init__(self, call: ToolCall, bound: BoundCall, at: Position, session: Session) -> None:
+        self.call = call
+        self.bound = bound
+        self.at = at
+        self.session = session
+        # The path too: its ids are what the call is about, and the operation leaves them open.
+        asked = f"{bound.operation} {bound.request.path}"
+        self.digest = params_digest(asked, bound.request.params, call.author_params)
+
+    async def run(self, *, resume: bool) -> Outcome:
+        """Answer from the ledger, settle, wait for a person, or send; raises `SpojitError`."""
+        ledger = self.session.records.ledger
+        earlier = await asyncio.to_thread(ledger.at, self.at)
+        generation = 0
+        if earlier is not None:
+            new_attempt = resume and earlier.may_be_tried_anew
+            self._check_same_call(earlier, same_params=not new_attempt)
+            if earlier.state is State.UNSENT and earlier.digest == self.digest:
+                return await self._send_again(earlier)
+            if not new_attempt:
+                return await self._answer(earlier)
+            generation = earlier.generation + 1
+        elif self.call.once is not None:
+            holder = await asyncio.to_thread(
+                ledger.once, self.session.connection.name, self.bound.operation, self.call.once
+            )
+            if holder is not None and holder.state not in (State.FAILED, State.UNSENT):
+                return self._answer_once(holder)
+
+        ready = await self._clear(generation)
+        if not isinstance(ready, _Ready):
+            return ready
+        return await _uninterrupted(self._open_and_send(ready, generation))
+
+    # What the ledger knows already
+
+    def _is_here(self, earlier: Entry) -> bool:
+        connection = self.session.connection
+        here = (connection.name, connection.mode, self._account, connection.base_url)
+        return here == (earlier.connection, earlier.mode, earlier.account, earlier.base_url)
+
+    def _check_same_call(self, earlier: Entry, *, same_params: bool) -> None:
+        if not self._is_here(earlier):
+            raise RefusedError(
+                f"run {self.at.run_id} made this call on connection {earlier.connection!r} ({earlier.mode}, account "
+                f"{earlier.account or 'own'}, {earlier.base_url or 'default host'}); it can't be resumed on another"
+            )
+        if same_params and earlier.digest != self.digest:
+            raise RefusedError(
+                f"run {self.at.run_id} made another call at this place ({earlier.operation}, ledger entry "
+                f"{earlier.id}); the same key with other parameters is never sent: use another run id"
+            )
+
+    async def _answer(self, earlier: Entry) -> Outcome:
+        if earlier.state is State.DONE:
+            return Done(value=earlier.result or {}, meta=earlier.meta())
+        if earlier.state is State.FAILED:
+            return Failed(error=earlier.outcome_error, meta=earlier.meta())
+        return await _uninterrupted(settle(earlier, self.session, replay=lambda: self._replay(earlier)))
+
+    def _answer_once(self, holder: Entry) -> Outcome:
+        if holder.state is State.DONE and holder.digest == self.digest and self._is_here(holder):
+            warning = f"once {self.call.once!r} was used up by ledger entry {holder.id}; nothing was executed"
+            return Done(value=holder.result or {}, meta=replace(holder.meta(), warnings=(warning,)))
+        if holder.state is State.DONE:
+            raise RefusedError(
+                f"once {self.call.once!r} was used up by ledger entry {holder.id} with other parameters, or for "
+                "another account, mode or host; nothing was executed"
+            )
+        raise OutcomeUnknownError(
+            f"once {self.call.once!r} is held by ledger entry {holder.id}, whose outcome is unknown; "
+            f"settle that first: repeat run {holder.run_id}, or `spojit-stripe ledger resolve {holder.id}`"
+        )
+
+    async def _send_again(self, earlier: Entry) -> Outcome:
+        """The same key again after an attempt that certainly never took effect, if policy still lets it."""
+        session = self.session
+        assessment = self._recorded(earlier)
+        decision = decide(assessment, session.connection, session.rules, by_agent=session.by_agent)
+        if decision.verdict is Verdict.DENY:
+            raise RefusedError(decision.reason)
+        digest = None
+        if decision.verdict is not Verdict.ALLOW:
+            key = earlier.key or ""
+            preview = self._preview(assessment, key, decision.verdict, decision.reason)
+            request = self._recorded_request(earlier, assessment.params)
+            digest = call_digest(key, session.connection, session.api_version, request)
+            waits = await asyncio.to_thread(self._approval, decision.verdict, digest, preview, again=True)
+            if waits is not None:
+                return waits
+        return await _uninterrupted(self._replay(earlier, digest))
+
+    async def _replay(self, earlier: Entry, approval_digest: str | None = None) -> Outcome:
+        """The recorded request once more, to the letter, under its own key."""
+        session = self.session
+        assessment = self._recorded(earlier)
+        preview = self._preview(assessment, earlier.key, Verdict.ALLOW, "the same request under the same key")
+        session.ask_plugins(preview)
+        request = self._recorded_request(earlier, assessment.params)
+        if earlier.stamped:
+            params, _ = session.connector.stamp(self.bound, assessment.params, earlier.key or "")
+            request = replace(request, params=params)
+        entry = await asyncio.to_thread(session.records.ledger.reopen, earlier, session.rules, approval_digest)
+        if entry.state in (State.DONE, State.FAILED):  # another process was faster
+            return await self._answer(entry)
+        return await self._send(entry, request, preview)
+
+    def _recorded_request(self, earlier: Entry, params: JsonObject) -> Request:
+        return replace(self.bound.request, params=params, api_version=earlier.api_version)
+
+    def _recorded(self, earlier: Entry) -> Assessment:
+        effect = Effect(earlier.effect) if self.bound.effect is not None else None
+        return Assessment(
+            effect=effect,
+            operation=earlier.operation,
+            params={**self.bound.request.params, **earlier.additions},
+            amount=earlier.money,
+            target=earlier.target,
+        )
+
+    # What policy says
+
+    async def _clear(self, generation: int) -> _Ready | Outcome:
+        session = self.session
+        session.wire  # noqa: B018 # an unusable secret is found before anything is recorded
+        if session.rules.writes is Writes.PLAN:
+            self._check_depends_on_no_plan()
+        early = decide(as_bound(self.bound), session.connection, session.rules, by_agent=session.by_agent)
+        if early.verdict is Verdict.DENY:  # before an amount is looked up for nothing
+            raise RefusedError(early.reason)
+        assessment = await session.connector.assess(self.bound, self._look)
+        _check_size(assessment.amount)
+        decision = decide(assessment, session.connection, session.rules, by_agent=session.by_agent)
+        key = key_of(self.at, generation)
+        preview = self._preview(assessment, key, decision.verdict, decision.reason)
+        if decision.verdict is Verdict.DENY:
+            raise RefusedError(decision.reason)
+        session.ask_plugins(preview)
+        plain = replace(self.bound.request, params=assessment.params)
+        digest = call_digest(key, session.connection, session.api_version, plain)
+        if decision.verdict is not Verdict.ALLOW:
+            waits = await asyncio.to_thread(self._approval, decision.verdict, digest, preview)
+            if waits is not None:
+                return waits
+        stamped = False
+        request = plain
+        if session.connection.stamp_metadata:
+            params, stamped = session.connector.stamp(self.bound, assessment.params, key)
+            request = replace(plain, params=params)
+        approval = digest if decision.verdict is not Verdict.ALLOW else None
+        return _Ready(assessment, preview, request, stamped, approval)
+
+    def _check_depends_on_no_plan(self) -> None:
+        request = self.bound.request
+        ids: list[JsonValue] = [unquote(part) for part in request.path.split("/")]
+        if is_planned_reference(request.params) or is_planned_reference(ids):
+            raise RefusedError("the call depends on a planned one, which has no id before it is carried out")
+
+    def _approval(self, verdict: Verdict, digest: str, preview: Preview, *, again: bool = False) -> Outcome | None:
+        """None where a person has approved exactly this call; `again` where it has used its approval unsent."""
+        approvals = self.session.records.approvals
+        if verdict is Verdict.PLAN:
+            if approvals.may_run_planned(digest, self.at.run_id, preview.connection, again=again):
+                return None
+            number, plan = approvals.plan(digest, self.at.run_id, preview, preview.reason, self.session.rules)
+            return Planned(number=number, digest=plan.digest, preview=preview)
+        approval = approvals.ask(digest, self.at.run_id, preview, preview.reason)
+        if approval.state == "approved" or (again and approval.state == "used"):
+            return None
+        if approval.state == "used":
+            raise RefusedError(f"approval {approval.id} was used for this call already; nothing was executed")
+        if approval.state == "rejected":
+            by = approval.decided_by or "a person"
+            raise RefusedError(f"{by} rejected the call" + (f": {approval.note}" if approval.note else ""))
+        return Paused(digest=digest, approval_id=approval.id, reason=preview.reason, preview=preview)
+
+    # Sending
+
+    async def _open_and_send(self, ready: _Ready, generation: int) -> Outcome:
+        asked = self.bound.request.params
+        new = NewCall(
+            position=self.at,
+            generation=generation,
+            digest=self.digest,
+            connection=self.session.connection,
+            api_version=self.bound.request.api_version or self.session.api_version,
+            preview=ready.preview,
+            operation=self.bound.operation,
+            # What the table does not list may move money: the stricter books.
+            effect=ready.assessment.effect or Effect.MONEY,
+            additions={name: value for name, value in ready.assessment.params.items() if asked.get(name) != value},
+            stamped=ready.stamped,
+            once=self.call.once,
+            approval_digest=ready.approval_digest,
+            refuse_twins=self.session.refuse_twins,
+        )
+        entry = await asyncio.to_thread(self.session.records.ledger.open, new, self.session.rules)
+        return await self._send(entry, ready.request, ready.preview)
+
+    async def _send(self, entry: Entry, request: Request, preview: Preview) -> Outcome:
+        session = self.session
+        ledger = session.records.ledger
+        try:
+            session.tell_before_send(preview, entry.id)
+            answer = await session.wire.send(request, key=entry.key)
+        except SpojitError as error:
+            return told(session, preview, await self._failed(entry, error))
+        warnings = (*answer.warnings, *session.tell_after_send(preview, entry.id))
+        meta = Meta(
+            request_ids=(answer.request_id,) if answer.request_id else (),
+            idempotency_key=entry.key,
+            replayed=answer.replayed,
+            api_version=answer.api_version,
+            livemode=answer.livemode,
+            attempts=answer.attempts,
+            ledger_id=entry.id,
+            warnings=warnings,
+        )
+        try:
+            await asyncio.to_thread(ledger.finish, entry, answer.body, meta)
+        except SpojitError as error:
+            return told(session, preview, Failed(error=_unrecorded(answer, entry, error), meta=meta))
+        return told(session, preview, Done(value=answer.body, meta=meta))
+
+    async def _failed(self, entry: Entry, error: SpojitError) -> Failed:
+        meta = replace(meta_of_error(error), idempotency_key=entry.key, ledger_id=entry.id)
+        try:
+            failed = await asyncio.to_thread(self.session.records.ledger.fail, entry, error, meta)
+        except SpojitError as fault:
+            unrecorded = f"this could not be recorded in ledger entry {entry.id}: {fault}"
+            return Failed(error=error, meta=replace(meta, warnings=(unrecorded,)))
+        if failed.state is State.UNKNOWN and not isinstance(error, OutcomeUnknownError):
+            error = failed.outcome_error  # this attempt had no effect, but an earlier one may have had
+        return Failed(error=error, meta=replace(failed.meta(), from_ledger=False))
+
+    # Parts
+
+    @property
+    def _account(self) -> str | None:
+        return self.bound.request.account or self.session.connection.account
+
+    async def _look(self, request: Request) -> JsonObject:
+        """Read for an assessment; such a read stands in the ledger too."""
+        if request.method != "GET":
+            raise InputError(f"an assessment may only read, not {request.method} {request.path}")
+        looked = replace(self.bound, request=request, operation=f"GET {request.template}", listing=None)
+        outcome = await fetch(looked, self.at, self.session, None)
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        return outcome.value
+
+    def _preview(self, assessment: Assessment, key: str | None, verdict: Verdict, reason: str) -> Preview:
+        return preview_of(self.bound, assessment, self.session, key, verdict, reason)
+
+
+async def _uninterrupted(work: Awaitable[T]) -> T:
+    """Finish what was begun even when the caller is cancelled: a sent write gets its record."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):  # asked again: the send still gets its record
+                await asyncio.wait([task])
+        raise
+
+
+def _check_size(amount: Amount | None) -> None:
+    if amount is not None and abs(amount.amount) > _LARGEST_AMOUNT:
+        raise InputError(f"amount: {amount.amount} is more than any service moves; nothing was sent")
+
+
+def _unrecorded(answer: Answer, entry: Entry, error: SpojitError) -> OutcomeUnknownError:
+    """A full disk after the send: the row stays open, and repeating the call settles it."""
+    return OutcomeUnknownError(
+        f"{entry.operation} was carried out ({answer.body.get('id', 'no id')}), but ledger entry {entry.id} could not "
+        f"be updated: {error}; when that is mended, repeat the call with run id {entry.run_id}"
+    )

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from spojit_stripe.errors import InputError, RefusedError
+from spojit_stripe.testing import FakeWire, Workbench
+from spojit_stripe.values import ToolCall
+
+RAW = {"method": "POST", "path": "/v1/payments"}
+
+
+def bind(bench: Workbench, tool: str, params: dict[str, object], pins: dict[str, object], **author: object):  # type: ignore[no-untyped-def]
+    session = bench.session(policy={"writes": "allow", "pins": pins})
+    return session.bind(ToolCall(tool=tool, params=params, author_params=author))  # type: ignore[arg-type]
+
+
+# Pins
+
+
+def test_a_pinned_parameter_is_filled_in(bench: Workbench) -> None:
+    bound = bind(bench, "make-payment", {"amount": 5}, {"currency": "usd", "customer": "cus_1"})
+    assert bound.request.params == {"amount": 5, "currency": "usd", "customer": "cus_1"}
+
+
+def test_a_pin_that_a_tool_does_not_take_is_left_out(bench: Workbench) -> None:
+    assert bind(bench, "make-note", {"text": "x"}, {"currency": "usd"}).request.params == {"text": "x"}
+
+
+def test_a_pin_fixes_the_filter_of_a_read_too(bench: Workbench) -> None:
+    assert bind(bench, "list-payments", {}, {"customer": "cus_1"}).request.params == {"customer": "cus_1"}
+    with pytest.raises(RefusedError):
+        bind(bench, "list-payments", {"customer": "cus_2"}, {"customer": "cus_1"})
+
+
+@pytest.mark.parametrize(
+    ("tool", "params"),
+    [
+        ("make-payment", {"amount": 5, "currency": "eur"}),
+        ("raw-request", RAW | {"params": {"amount": 5, "currency": "eur"}}),
+        ("raw-request", RAW | {"params": {"amount": 5, "currency": None}}),
+    ],
+)
+def test_no_call_changes_a_pin(bench: Workbench, tool: str, params: dict[str, object]) -> None:
+    with pytest.raises(RefusedError, match="currency is pinned to 'usd'; the call says"):
+        bind(bench, tool, params, {"currency": "usd"})
+
+
+def test_a_raw_request_gets_the_pins_that_its_operation_takes(bench: Workbench) -> None:
+    pins = {"currency": "usd", "customer": "cus_1", "text": "x"}
+    bound = bind(bench, "raw-request", RAW | {"params": {"amount": 5, "currency": "usd"}}, pins)
+    assert bound.request.params == {"amount": 5, "currency": "usd", "customer": "cus_1"}
+    assert bind(bench, "raw-request", RAW, {"currency": "usd"}).request.params == {"currency": "usd"}
+
+
+def test_an_unchecked_raw_request_gets_every_pin(bench: Workbench) -> None:
+    assert bind(bench, "raw-request", RAW, {"text": "x"}, unchecked=True).request.params == {"text": "x"}
+
+
+def test_a_pin_named_like_an_argument_of_the_raw_tool_fixes_that(bench: Workbench) -> None:
+    with pytest.raises(RefusedError):
+        bind(bench, "raw-request", RAW, {"path": "/v1/notes"})
+
+
+@pytest.mark.parametrize(
+    ("tool", "params"),
+    [
+        ("close-note", {"note": "n_2"}),
+        ("raw-request", {"method": "POST", "path": "/v1/notes/n_2/close"}),
+        ("raw-request", {"method": "POST", "path": "/v1/notes/n%5F2/close"}),
+    ],
+)
+def test_a_pin_holds_an_id_in_the_path_too(bench: Workbench, tool: str, params: dict[str, object]) -> None:
+    with pytest.raises(RefusedError, match="note is pinned to 'n_1'; the call says 'n_2'"):
+        bind(bench, tool, params, {"note": "n_1"})
+
+
+# An author's options
+
+
+def test_an_option_of_the_author_is_out_of_a_callers_reach(bench: Workbench) -> None:
+    with pytest.raises(InputError, match="unchecked: only the author"):
+        bind(bench, "raw-request", RAW | {"unchecked": True}, {})
+
+
+def test_one_option_of_the_author_does_not_open_the_others_to_a_caller(bench: Workbench) -> None:
+    with pytest.raises(InputError, match="unchecked: only the author"):
+        bind(bench, "raw-request", RAW | {"unchecked": True}, {}, account="acct_1")
+
+
+def test_an_option_must_be_one_and_fit_its_schema(bench: Workbench) -> None:
+    with pytest.raises(InputError, match="uncheckd: raw-request has no such option; did you mean 'unchecked'"):
+        bind(bench, "raw-request", RAW, {}, uncheckd=True)
+    with pytest.raises(InputError, match="unchecked"):
+        bind(bench, "raw-request", RAW, {}, unchecked="yes")
+    with pytest.raises(InputError, match="make-note has no such option"):
+        bind(bench, "make-note", {"text": "x"}, {}, text="y")
+
+
+def test_a_pin_does_not_set_an_option_of_the_author(bench: Workbench) -> None:
+    assert bind(bench, "raw-request", RAW, {"account": "acct_1"}).request.account is None
+
+
+# Life
+
+
+def test_the_wire_is_opened_at_the_first_request_and_once(bench: Workbench, wire: FakeWire) -> None:
+    async def scenario() -> None:
+        async with bench.session() as session:
+            assert bench.connector.opened == 0  # type: ignore[attr-defined]
+            assert session.wire is session.wire
+        assert wire.closed
+        await session.aclose()  # a second time does nothing
+
+    asyncio.run(scenario())
+    assert bench.connector.opened == 1  # type: ignore[attr-defined]
+
+
+def test_a_session_speaks_the_connections_api_version_or_the_connectors(bench: Workbench) -> None:
+    assert bench.session().api_version == "2026-01-01"
+    assert bench.session(api_version="2025-05-05").api_version == "2025-05-05"
+
+
+def test_a_node_narrows_its_session(bench: Workbench) -> None:
+    assert bench.session(narrower=[{"writes": "ask"}]).rules.writes == "ask"
