@@ -1,0 +1,21 @@
+"""`graph`: a workflow as a picture that Markdown shows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from spojit_stripe.cli.base import Command
+
+__all__ = ["graph"]
+
+
+@click.command("graph", cls=Command, help="Print a workflow as a Mermaid flowchart.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def graph(file: Path) -> int:
+    from spojit_stripe.workflow import load_workflow, mermaid
+
+    sys.stdout.write(f"{mermaid(load_workflow(file))}\n")
+    return 0
