@@ -73,16 +73,57 @@ def _answer(body: object) -> bytes:
     return head.encode() + payload
 
 
+# All the fields that a customer has: how many there are is most of what a client's objects cost.
 CUSTOMER = _answer(
     {
         "id": "cus_bench",
         "object": "customer",
+        "address": {
+            "city": "Lyon",
+            "country": "FR",
+            "line1": "1 rue X",
+            "line2": None,
+            "postal_code": "69001",
+            "state": None,
+        },
         "balance": 0,
+        "business_name": None,
         "created": 1_790_000_000,
+        "currency": "eur",
+        "customer_account": None,
+        "default_source": "card_bench",
+        "delinquent": False,
+        "description": "A customer of the shop",
+        "discount": None,
         "email": "a@example.com",
+        "individual_name": None,
+        "invoice_prefix": "BENCH001",
+        "invoice_settings": {
+            "custom_fields": [{"name": "PO", "value": "12"}],
+            "default_payment_method": "pm_bench",
+            "footer": None,
+            "rendering_options": None,
+        },
         "livemode": False,
-        "metadata": {"order": "6735"},
+        "metadata": {"order": "6735", "shop": "north", "plan": "pro"},
         "name": "A Person",
+        "next_invoice_sequence": 4,
+        "phone": None,
+        "preferred_locales": ["fr", "de"],
+        "shipping": {
+            "address": {
+                "city": "Lyon",
+                "country": "FR",
+                "line1": "1 rue X",
+                "line2": None,
+                "postal_code": "69001",
+                "state": None,
+            },
+            "name": "A Person",
+            "phone": None,
+        },
+        "tax_exempt": "none",
+        "test_clock": None,
     }
 )
 _CHARGES = [_charge(number) for number in range(OBJECTS_A_PAGE)]
