@@ -366,6 +366,8 @@ def _tell_next(error: SpojitError, ledger_id: int | None, asked: _Asked) -> None
         return
     if isinstance(error, OutcomeUnknownError):
         note(f"       repeat with --run-id {asked.run_id} to settle it under the same key")
+        # A failure that Stripe replays stays unknown however often it is repeated.
+        note(f"       or say what happened: spojit-stripe ledger resolve {ledger_id} --found OBJECT | --none")
     elif isinstance(error, UnavailableError | AccessError):
         note(f"       nothing took effect; repeat with --run-id {asked.run_id} when that is mended")
     else:

@@ -13,7 +13,6 @@ SECRET_KEY = "sk_test_sandbox_secret"  # noqa: S105 - opens nothing but the sand
 RESTRICTED_KEY = "rk_test_sandbox_restricted"
 LIVE_KEY = "sk_live_sandbox"
 LIVE_RESTRICTED_KEY = "rk_live_sandbox"
-PUBLISHABLE_KEY = "pk_test_sandbox_publishable"
 
 ACCOUNT = "acct_1SandboxPlatform"
 CONNECTED = ("acct_1SandboxConnectA", "acct_1SandboxConnectB")

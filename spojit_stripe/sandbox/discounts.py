@@ -14,8 +14,6 @@ from spojit_stripe.sandbox.errors import bad_parameter, invalid
 from spojit_stripe.sandbox.store import Record
 from spojit_stripe.sandbox.values import JsonObject, JsonValue, child, integer, items, number, string, strings, text
 
-OWNERS = ("customer", "invoice", "subscription")
-
 
 def given(
     context: Context, current: Sequence[str], currency: str, customer: str, **owner: str

@@ -175,6 +175,7 @@ def unanswered(box, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path
     told = json.loads(out.getvalue())
     assert (code, told["error"], told["exit_code"]) == (7, "OutcomeUnknownError", 7)
     assert f"repeat with --run-id r-{customer} to settle it under the same key" in err.getvalue()
+    assert "or say what happened: spojit-stripe ledger resolve " in err.getvalue()
     return customer, folder / "state"
 
 
