@@ -6,9 +6,10 @@ that another service is another folder like `wire/`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from spojit_stripe.catalog import Catalog, Tool
 from spojit_stripe.connection import Connection
@@ -25,7 +26,20 @@ from spojit_stripe.values import (
     ToolCall,
 )
 
-__all__ = ["Answer", "BoundCall", "Connector", "ListPlan", "Listing", "Progress", "Read", "Trace", "Wire"]
+__all__ = [
+    "Answer",
+    "BoundCall",
+    "Connector",
+    "Explains",
+    "ListPlan",
+    "Listing",
+    "Progress",
+    "Read",
+    "Sink",
+    "Trace",
+    "Vocabulary",
+    "Wire",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +47,15 @@ class ListPlan:
     """How a list is read: its cursor style, page size and what is filtered here.
 
     `wanted` is the number of objects that `paginate: page` returns; `keep` maps field names
-    to the value an object must have to be kept (a client-side filter).
+    to the value an object must have to be kept (a client-side filter). `windowed`: the list can
+    be asked for by a range of `created` and is in its order, so all of it can be read in parts.
     """
 
     style: Literal["cursor", "search", "v2"]
     wanted: int
     page_size: int
     keep: Params = field(default_factory=dict[str, JsonValue])
+    windowed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +109,14 @@ class Listing:
     warnings: tuple[str, ...] = ()
 
 
+class Sink(Protocol):
+    """Where the objects of a list go page by page, so that none is held in memory."""
+
+    def write(self, objects: Sequence[JsonObject]) -> None:
+        """Take the next objects, in the list's order. Raises `ConfigurationError` where they can't be kept."""
+        ...
+
+
 Read: TypeAlias = Callable[[Request], Awaitable[JsonObject]]
 Progress: TypeAlias = Callable[[int, int, int], None]  # fetched, scanned, pages
 
@@ -123,9 +147,17 @@ class Wire(Protocol):
         ...
 
     async def read_list(
-        self, request: Request, plan: ListPlan, paging: Paging, progress: Progress | None = None
+        self,
+        request: Request,
+        plan: ListPlan,
+        paging: Paging,
+        progress: Progress | None = None,
+        sink: Sink | None = None,
     ) -> Listing:
-        """Read a list. Raises `ServiceError` only when not even the first page came."""
+        """Read a list. Raises `ServiceError` only when not even the first page came.
+
+        With a `sink` the objects go there and `Listing.data` stays empty.
+        """
         ...
 
     async def look_up(self, trace: Trace) -> JsonObject | None:
@@ -164,4 +196,37 @@ class Connector(Protocol):
 
     def open(self, connection: Connection, secret: Secret) -> Wire:
         """A wire for `connection`, inside a running event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """How the objects of a service read: what names an object, what is anybody's text, what is money.
+
+    An agent may write only to what an id field of a result has named, or its author. `id_shape`
+    is a whole id; `id_fields` name the fields, and parameters, that hold ids. What stands in
+    `free_objects` and `free_fields` may have been written by anybody; `noise` is of no use to a model.
+    """
+
+    id_shape: re.Pattern[str] = re.compile(r"[a-z]{2,}_(?=\w*\d)[A-Za-z0-9_]+")
+    id_fields: frozenset[str] = frozenset({"id"})
+    free_objects: frozenset[str] = frozenset({"metadata"})
+    free_fields: frozenset[str] = frozenset({"description", "name", "email"})
+    noise: frozenset[str] = frozenset()
+    amount_fields: frozenset[str] = frozenset({"amount", "total"})
+
+    def is_amount(self, name: str) -> bool:
+        """Whether a field of this name holds money in minor units."""
+        return name in self.amount_fields or name.startswith("amount_") or name.endswith("_amount")
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """What a connector may add for agents: how its objects read, and its operations by words."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def find(self, words: str, limit: int) -> list[JsonObject]:
+        """The operations that fit `words` best: `method`, `path`, `effect` and `params` of each."""
         ...

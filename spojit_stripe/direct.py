@@ -12,7 +12,7 @@ Agents, workflows, the command line and MCP only choose the next call.
 
 from __future__ import annotations
 
-from spojit_stripe.connector import BoundCall, Progress
+from spojit_stripe.connector import BoundCall, Progress, Sink
 from spojit_stripe.errors import InputError, SpojitError
 from spojit_stripe.policy import Verdict, decide
 from spojit_stripe.previews import as_bound, preview_of, told
@@ -26,13 +26,20 @@ __all__ = ["preview_tool", "run_tool"]
 
 
 async def run_tool(
-    call: ToolCall, *, at: Position, session: Session, resume: bool = False, progress: Progress | None = None
+    call: ToolCall,
+    *,
+    at: Position,
+    session: Session,
+    resume: bool = False,
+    progress: Progress | None = None,
+    sink: Sink | None = None,
 ) -> Outcome:
     """Run one call at one place of a run, and say how it ended.
 
     The same place always gives the same idempotency key: a call that was carried out there
     is answered from the ledger and not sent again. `resume` allows a new attempt, under the
-    next generation of the key, after a definite failure without effect.
+    next generation of the key, after a definite failure without effect. With a `sink` the
+    objects of a list go there page by page, and the envelope's `data` is empty.
 
     Gives `Done`, `Paused` (waits for an approval), `Planned`, or `Failed` with an error that
     says what to do next. Raises only what no caller can act on.
@@ -43,7 +50,7 @@ async def run_tool(
         if bound.effect is Effect.READ:
             if call.once is not None:
                 raise InputError(f"once: {call.tool} only reads; `once` is for writes")
-            return await _read(bound, at, session, progress)
+            return await _read(bound, at, session, progress, sink)
         return await Write(call, bound, at, session).run(resume=resume)
     except SpojitError as error:
         return Failed(error=error)
@@ -78,12 +85,14 @@ def _check_identity(call: ToolCall, at: Position) -> None:
             raise InputError(f"{name}: {text!r} is no valid text")
 
 
-async def _read(bound: BoundCall, at: Position, session: Session, progress: Progress | None) -> Outcome:
+async def _read(
+    bound: BoundCall, at: Position, session: Session, progress: Progress | None, sink: Sink | None
+) -> Outcome:
     preview = None
     if session.has_call_hooks:
         preview = preview_of(bound, as_bound(bound), session, None, Verdict.ALLOW, "a read")
         session.ask_plugins(preview)
-    return told(session, preview, await fetch(bound, at, session, progress))
+    return told(session, preview, await fetch(bound, at, session, progress, sink))
 
 
 class _NotNowError(Exception):

@@ -82,19 +82,22 @@ def decide(
     *,
     by_agent: bool = False,
     amount_follows: bool = False,
+    doubt: str | None = None,
 ) -> Decision:
     """The verdict on a call. Caps that need the ledger's sums are `check_spending`'s.
 
     `amount_follows`: the amount is only not looked up yet, which is no reason to ask.
+    `doubt` is a reason to ask whatever else is allowed.
     """
     if assessment.effect is Effect.READ:
         return Decision(Verdict.ALLOW, "a read")
     denied = _denied(assessment, connection, rules, by_agent=by_agent)
     if denied:
         return Decision(Verdict.DENY, denied)
-    why_ask = _why_ask(assessment, rules, amount_follows=amount_follows)
+    why_ask = doubt or _why_ask(assessment, rules, by_agent=by_agent, amount_follows=amount_follows)
     if rules.writes is Writes.PLAN:
-        return Decision(Verdict.PLAN, f"writes are planned on connection {connection.name!r}")
+        planned = f"writes are planned on connection {connection.name!r}"
+        return Decision(Verdict.PLAN, f"{planned}; {doubt}" if doubt else planned)
     if rules.writes is Writes.ASK:
         return Decision(Verdict.ASK, why_ask or f"connection {connection.name!r} asks before every write")
     if why_ask:
@@ -140,11 +143,13 @@ def _over_call_cap(amount: Amount | None, rules: Rules) -> str | None:
     return None
 
 
-def _why_ask(assessment: Assessment, rules: Rules, *, amount_follows: bool) -> str | None:
+def _why_ask(assessment: Assessment, rules: Rules, *, by_agent: bool, amount_follows: bool) -> str | None:
     if assessment.effect is None:
         return f"{assessment.operation} is not in the reviewed table of effects"
     if assessment.effect is not Effect.MONEY or (amount_follows and assessment.amount is None):
         return None
+    if by_agent and rules.writes is Writes.ALLOW and all(policy.caps is None for policy in rules.policies):
+        return "an agent moves money unattended only under caps, and none are set"
     for policy in rules.policies:
         if policy.caps is None:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spojit_stripe.connector import BoundCall, Listing, Progress
+from spojit_stripe.connector import BoundCall, Listing, Progress, Sink
 from spojit_stripe.errors import ServiceError, SpojitError
 from spojit_stripe.records import ReadNote
 from spojit_stripe.session import Session
@@ -11,8 +11,12 @@ from spojit_stripe.values import Done, Failed, JsonObject, JsonValue, Meta, Posi
 __all__ = ["envelope", "fetch", "meta_of_error"]
 
 
-async def fetch(bound: BoundCall, at: Position, session: Session, progress: Progress | None = None) -> Done | Failed:
+async def fetch(
+    bound: BoundCall, at: Position, session: Session, progress: Progress | None = None, sink: Sink | None = None
+) -> Done | Failed:
     """Read an object or a list, and note it in the ledger, whichever way it ends.
+
+    With a `sink` a list's objects go there, and `data` of its envelope is empty.
 
     Raises `ConfigurationError` where the state folder can't be used; then nothing was sent.
     """
@@ -30,7 +34,7 @@ async def fetch(bound: BoundCall, at: Position, session: Session, progress: Prog
             )
             outcome = Done(value=answer.body, meta=meta)
         else:
-            listing = await session.wire.read_list(bound.request, bound.listing, bound.paging, progress)
+            listing = await session.wire.read_list(bound.request, bound.listing, bound.paging, progress, sink)
             meta = _meta_of(listing)
             outcome = Done(value=envelope(listing), meta=meta)
     except SpojitError as error:

@@ -19,8 +19,10 @@ from spojit_stripe.records import Entry
 from spojit_stripe.session import Session
 from spojit_stripe.values import Assessment, Done, Effect, Failed, JsonObject, JsonValue, Meta, Outcome, Request
 
-__all__ = ["REPLAY_SECONDS", "is_planned_reference", "look_up", "settle"]
+__all__ = ["APPROVAL_REQUIRED", "REPLAY_SECONDS", "is_planned_reference", "look_up", "settle"]
 
+APPROVAL_REQUIRED = "approval_required"
+"""The code of a call that the service itself keeps for a second person, and carries out after that."""
 REPLAY_SECONDS = 23 * 3600
 _PLANNED = re.compile(r"planned:\s*\d+")
 
@@ -72,6 +74,8 @@ def _why_no_replay(entry: Entry, session: Session) -> str | None:
     is_read = entry.operation.startswith("GET ")  # one that hands out a secret, so it was recorded as a write
     if session.clock() - (entry.first_sent or entry.created) > REPLAY_SECONDS and not is_read:
         return "it is over 23 hours old, so it is not sent again"
+    if (entry.error or {}).get("code") == APPROVAL_REQUIRED:
+        return "the service holds it for an approval of its own, so it is not sent again"
     if entry.operation.startswith("DELETE /v1/"):
         return "a v1 DELETE takes no idempotency key, so it is not sent again"
     recorded = Assessment(

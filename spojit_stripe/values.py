@@ -89,12 +89,16 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paging:
-    """How far a list is read. `max_items` counts objects that pass the filters."""
+    """How far a list is read. `max_items` counts objects that pass the filters.
+
+    `order` is for `paginate: all`: `any` gives each page as it comes instead of the newest first.
+    """
 
     paginate: Paginate = "page"
     max_items: int | None = None
     max_pages: int | None = None
     deadline_seconds: float | None = None
+    order: Literal["newest", "any"] = "newest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,10 @@ class ToolCall:
 
     `author_params` are options that only an author may set (a raw request's `unchecked`,
     `stripe_account`, `api_version`); a model's arguments never reach them.
+
+    An agent's loop adds three: `intent`, why a model wants a call that repeats an earlier one;
+    `doubt`, why this call asks whatever policy allows; `context`, what the person is shown
+    beside it.
     """
 
     tool: str
@@ -110,6 +118,9 @@ class ToolCall:
     author_params: Params = field(default_factory=dict[str, JsonValue])
     paging: Paging = Paging()
     once: str | None = None
+    intent: str | None = None
+    doubt: str | None = None
+    context: Params = field(default_factory=dict[str, JsonValue])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +171,10 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """How an answer came about."""
+    """How an answer came about.
+
+    `repeat_of` is the ledger entry of an earlier call that this one repeats: nothing was executed.
+    """
 
     request_ids: tuple[str, ...] = ()
     idempotency_key: str | None = None
@@ -171,6 +185,7 @@ class Meta:
     attempts: int = 0
     ledger_id: int | None = None
     warnings: tuple[str, ...] = ()
+    repeat_of: int | None = None
 
     def to_json(self) -> JsonObject:
         return {
@@ -183,6 +198,7 @@ class Meta:
             "attempts": self.attempts,
             "ledger_id": self.ledger_id,
             "warnings": list(self.warnings),
+            "repeat_of": self.repeat_of,
         }
 
 
@@ -229,7 +245,10 @@ Outcome: TypeAlias = Done | Paused | Planned | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What would be sent, for `--dry-run`, an approval and a plan. Holds no secret."""
+    """What would be sent, for `--dry-run`, an approval and a plan. Holds no secret.
+
+    `context` is what a person is shown beside it: whom it concerns, what else the run did.
+    """
 
     tool: str
     connection: str
@@ -245,9 +264,10 @@ class Preview:
     idempotency_key: str | None
     decision: str
     reason: str
+    context: Params = field(default_factory=dict[str, JsonValue])
 
     def to_json(self) -> JsonObject:
-        return {
+        told: JsonObject = {
             "tool": self.tool,
             "connection": self.connection,
             "mode": self.mode,
@@ -263,3 +283,6 @@ class Preview:
             "decision": self.decision,
             "reason": self.reason,
         }
+        if self.context:
+            told["context"] = dict(self.context)
+        return told

@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import unquote
 
+from spojit_stripe.catalog.shown import shown
 from spojit_stripe.connector import Answer, BoundCall
-from spojit_stripe.errors import InputError, OutcomeUnknownError, RefusedError, SpojitError
-from spojit_stripe.policy import Verdict, decide
+from spojit_stripe.errors import InputError, OutcomeUnknownError, RefusedError, ServiceError, SpojitError
+from spojit_stripe.money import format_amount
+from spojit_stripe.policy import Decision, Verdict, decide
 from spojit_stripe.previews import as_bound, preview_of, told
 from spojit_stripe.reading import fetch, meta_of_error
-from spojit_stripe.records import Entry, NewCall, State, call_digest, key_of, params_digest
+from spojit_stripe.records import Entry, Like, NewCall, State, call_digest, key_of, params_digest
 from spojit_stripe.session import Session
-from spojit_stripe.settle import is_planned_reference, settle
+from spojit_stripe.settle import APPROVAL_REQUIRED, is_planned_reference, settle
 from spojit_stripe.values import (
     Amount,
     Assessment,
@@ -139,7 +141,7 @@ class Write:
         """The same key again after an attempt that certainly never took effect, if policy still lets it."""
         session = self.session
         assessment = self._recorded(earlier)
-        decision = decide(assessment, session.connection, session.rules, by_agent=session.by_agent)
+        decision = self._decide(assessment, self.call.intent and _intended(self.call.intent, None))
         if decision.verdict is Verdict.DENY:
             raise RefusedError(decision.reason)
         digest = None
@@ -188,12 +190,15 @@ class Write:
         session.wire  # noqa: B018 # an unusable secret is found before anything is recorded
         if session.rules.writes is Writes.PLAN:
             self._check_depends_on_no_plan()
-        early = decide(as_bound(self.bound), session.connection, session.rules, by_agent=session.by_agent)
+        early = self._decide(as_bound(self.bound))
         if early.verdict is Verdict.DENY:  # before an amount is looked up for nothing
             raise RefusedError(early.reason)
         assessment = await session.connector.assess(self.bound, self._look)
         _check_size(assessment.amount)
-        decision = decide(assessment, session.connection, session.rules, by_agent=session.by_agent)
+        again = await asyncio.to_thread(self._like_it, assessment) if session.by_agent and not generation else None
+        if again is not None and again.same and self.call.intent is None:
+            return _repeated(again.entry)
+        decision = self._decide(assessment, self._why_again(again))
         key = key_of(self.at, generation)
         preview = self._preview(assessment, key, decision.verdict, decision.reason)
         if decision.verdict is Verdict.DENY:
@@ -213,6 +218,23 @@ class Write:
         approval = digest if decision.verdict is not Verdict.ALLOW else None
         return _Ready(assessment, preview, request, stamped, approval)
 
+    def _decide(self, assessment: Assessment, again: str | None = None) -> Decision:
+        session = self.session
+        doubt = again or self.call.doubt
+        return decide(assessment, session.connection, session.rules, by_agent=session.by_agent, doubt=doubt)
+
+    def _like_it(self, assessment: Assessment) -> Like | None:
+        """The call of an agent's node that this one would make a second time."""
+        return self.session.records.ledger.like(self.at, self.digest, self.session.connection.name, assessment)
+
+    def _why_again(self, again: Like | None) -> str | None:
+        if self.call.intent is not None:
+            return _intended(self.call.intent, again)
+        if again is None:
+            return None
+        entry = again.entry
+        return f"ledger entry {entry.id} ({entry.operation}) of the same agent moved the same amount of {entry.target}"
+
     def _check_depends_on_no_plan(self) -> None:
         request = self.bound.request
         ids: list[JsonValue] = [unquote(part) for part in request.path.split("/")]
@@ -222,10 +244,12 @@ class Write:
     def _approval(self, verdict: Verdict, digest: str, preview: Preview, *, again: bool = False) -> Outcome | None:
         """None where a person has approved exactly this call; `again` where it has used its approval unsent."""
         approvals = self.session.records.approvals
+        if self.session.by_agent and not again:
+            approvals.check_no_repeat(digest, self.at.run_id, preview, intended=self.call.intent is not None)
         if verdict is Verdict.PLAN:
             if approvals.may_run_planned(digest, self.at.run_id, preview.connection, again=again):
                 return None
-            number, plan = approvals.plan(digest, self.at.run_id, preview, preview.reason, self.session.rules)
+            number, plan = approvals.plan(digest, self.at, preview, preview.reason, self.session.rules)
             return Planned(number=number, digest=plan.digest, preview=preview)
         approval = approvals.ask(digest, self.at.run_id, preview, preview.reason)
         if approval.state == "approved" or (again and approval.state == "used"):
@@ -267,7 +291,7 @@ class Write:
             session.tell_before_send(preview, entry.id)
             answer = await session.wire.send(request, key=entry.key)
         except SpojitError as error:
-            return told(session, preview, await self._failed(entry, error))
+            return told(session, preview, await self._failed(entry, _held_there(error, entry)))
         warnings = (*answer.warnings, *session.tell_after_send(preview, entry.id))
         meta = Meta(
             request_ids=(answer.request_id,) if answer.request_id else (),
@@ -313,7 +337,29 @@ class Write:
         return outcome.value
 
     def _preview(self, assessment: Assessment, key: str | None, verdict: Verdict, reason: str) -> Preview:
-        return preview_of(self.bound, assessment, self.session, key, verdict, reason)
+        preview = preview_of(self.bound, assessment, self.session, key, verdict, reason)
+        if not self.call.context:
+            return preview
+        amount = assessment.amount
+        words: JsonObject = {"amount": format_amount(amount.amount, amount.currency)} if amount else {}
+        return replace(preview, context={**words, **self.call.context})
+
+
+def _intended(intent: str, again: Like | None) -> str:
+    which = f"repeats ledger entry {again.entry.id}" if again else "is meant to be made again"
+    return f"the agent says that its call {which} on purpose: {shown(intent)}"
+
+
+def _repeated(holder: Entry) -> Outcome:
+    """A model that repeats itself gets the recorded outcome."""
+    warning = f"ledger entry {holder.id} of this agent is the same call; nothing was executed again"
+    meta = replace(holder.meta(), warnings=(warning,), repeat_of=holder.id)
+    if holder.state is State.DONE:
+        return Done(value=holder.result or {}, meta=meta)
+    if holder.state is State.FAILED:
+        return Failed(error=holder.outcome_error, meta=meta)
+    unknown = f"ledger entry {holder.id} of this agent is the same call and its outcome is unknown; settle it first"
+    return Failed(error=OutcomeUnknownError(unknown), meta=meta)
 
 
 async def _uninterrupted(work: Awaitable[T]) -> T:
@@ -326,6 +372,17 @@ async def _uninterrupted(work: Awaitable[T]) -> T:
             with contextlib.suppress(asyncio.CancelledError):  # asked again: the send still gets its record
                 await asyncio.wait([task])
         raise
+
+
+def _held_there(error: SpojitError, entry: Entry) -> SpojitError:
+    """A service that asks a person of its own carries the call out itself: sending it again would be a second one."""
+    if not isinstance(error, ServiceError) or error.problem.code != APPROVAL_REQUIRED:
+        return error
+    return OutcomeUnknownError(
+        f"the service holds {entry.operation} for an approval of its own and carries it out after that, so it is never "
+        f"sent again; decide there, then repeat the call with run id {entry.run_id} to see how it ended",
+        error.problem,
+    )
 
 
 def _check_size(amount: Amount | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spojit_stripe.redact import HIDDEN, csv_safe, printable, redact, redact_object, redact_text
+from spojit_stripe.redact import HIDDEN, csv_safe, may_hold_secrets, printable, redact, redact_object, redact_text
 
 BODY = "A1b2C3d4E5f6G7h8I9j0"
 KEYS = [
@@ -166,3 +166,40 @@ def test_a_formula_is_disarmed_in_csv(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["", "12", "-12", "-1.50", "text", "a=b", "'=1", "2026-01-01"])
 def test_what_is_no_formula_stays_as_it_is_in_csv(cell: str) -> None:
     assert csv_safe(cell) == cell
+
+
+@given(ANYTHING)
+def test_what_may_hold_no_secret_is_what_redaction_leaves_alone(value) -> None:
+    given = {"a": value}
+    line = json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if not may_hold_secrets(line):
+        assert redact_object(given) == given
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *({"a": {"b": [key]}} for key in KEYS),
+        *({"metadata": {key: "x"}} for key in KEYS),
+        {"a": [{"client_secret": "x"}]},
+        {"password": 12345},
+        {"account_number": "000123"},
+        {"api_key": "x", "authorization": "y"},
+        {"card": {"number": "4242", "exp_month": 1}},
+        {"card": {"number": "4242", "cvc": "1"}},
+        {"cvc": "1"},
+    ],
+)
+def test_whatever_holds_a_secret_may_hold_one(value) -> None:
+    assert redact_object(value) != value
+    assert may_hold_secrets(json.dumps(value, separators=(",", ":")).encode())
+
+
+def test_ordinary_objects_hold_none() -> None:
+    charge = {
+        "id": "ch_1",
+        "payment_method_details": {"card": {"exp_year": 2030, "last4": "4242", "authorization_code": "1"}},
+        "receipt_number": None,
+    }
+    assert not may_hold_secrets(json.dumps(charge, separators=(",", ":")).encode())
+    assert not may_hold_secrets(b'{"object":"invoice","number":"INV-0001"}')

@@ -18,7 +18,7 @@ from spojit_stripe.policy import Rules, Spent, check_spending
 from spojit_stripe.records.database import Database
 from spojit_stripe.records.spending import Scope, spent
 from spojit_stripe.redact import redact_object, redact_text
-from spojit_stripe.values import Effect, JsonObject, Preview
+from spojit_stripe.values import Effect, JsonObject, Position, Preview
 
 __all__ = ["Approval", "Approvals"]
 
@@ -28,7 +28,7 @@ Decision = Literal["approved", "rejected"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """One question to a person. `kind` is `call` or `plan`; times are Unix seconds."""
+    """One question to a person. `kind` is `call`, `plan` or `human`; times are Unix seconds."""
 
     id: str
     kind: str
@@ -95,13 +95,33 @@ class Approvals:
             ),
         )
 
+    def ask_person(self, digest: str, run_id: str, question: JsonObject, *, reason: str, seconds: float) -> Approval:
+        """A question of a workflow to a person, kind `human`: asked now, or as it stands already.
+
+        One that nobody answered in time is asked anew.
+        """
+        now = int(self._clock())
+        with self._database.writing() as db:
+            self._put(db, "human", digest, run_id, "", reason, redact_object(question), now)
+            db.execute(
+                "UPDATE approvals SET expires = ? WHERE digest = ? AND state = 'pending' AND requested = ?",
+                (now + int(seconds), digest, now),
+            )
+            row = db.execute("SELECT * FROM approvals WHERE digest = ?", (digest,)).fetchone()
+        return _approval(row)
+
     def get(self, approval_id: str) -> Approval:
         """Raises `InputError` where there is no such approval."""
+        found = self.find(approval_id)
+        if found is None:
+            raise InputError(f"no approval {approval_id!r}; `spojit-stripe approvals list` shows what waits")
+        return found
+
+    def find(self, approval_id: str) -> Approval | None:
+        """The approval of that id, if there is one."""
         with self._database.reading() as db:
             row = db.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
-        if row is None:
-            raise InputError(f"no approval {approval_id!r}; `spojit-stripe approvals list` shows what waits")
-        return _approval(row)
+        return _approval(row) if row else None
 
     def list(self, *, state: str | None = None) -> list[Approval]:
         """Approvals, newest first."""
@@ -126,40 +146,54 @@ class Approvals:
             raise InputError(f"approval {approval_id} is {state} already; nothing was changed")
         return self.get(approval_id)
 
+    def check_no_repeat(self, digest: str, run_id: str, preview: Preview, *, intended: bool) -> None:
+        """Raise `RefusedError` where an agent asks again what a person has rejected, or plans a call twice."""
+        scope = (run_id, preview.connection, digest)
+        with self._database.reading() as db:
+            rejected = db.execute(
+                "SELECT preview, decided_by FROM approvals WHERE run_id = ? AND connection = ? AND digest <> ?"
+                " AND kind = 'call' AND state = 'rejected'",
+                scope,
+            ).fetchall()
+            planned = db.execute(
+                "SELECT number, digest, preview FROM planned WHERE run_id = ? AND connection = ?", scope[:2]
+            ).fetchall()
+        for row in rejected:
+            if _is_like(json.loads(row["preview"]), preview):
+                raise RefusedError(
+                    f"{row['decided_by'] or 'a person'} rejected this call already; it is not asked again"
+                )
+        if any(row["digest"] == digest for row in planned):
+            return
+        for row in planned:
+            if not intended and _is_like(json.loads(row["preview"]), preview):
+                raise RefusedError(f"this is call {row['number']} of the plan already; nothing was added to it")
+
     # Plans
 
-    def plan(self, digest: str, run_id: str, preview: Preview, reason: str, rules: Rules) -> tuple[int, Approval]:
+    def of_plan(self, digest: str) -> Approval:
+        """The approval of the plan with this digest. Raises `InputError` where there is none."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM approvals WHERE digest = ? AND kind = 'plan'", (digest,)).fetchone()
+        if row is None:
+            raise InputError("no such plan; `spojit-stripe approvals list` shows what waits")
+        return _approval(row)
+
+    def plan(self, digest: str, at: Position, preview: Preview, reason: str, rules: Rules) -> tuple[int, Approval]:
         """Note a call as the next of its run's plan; the same call keeps its number.
 
-        Adding a call makes another plan, which needs another approval. Raises `RefusedError`
-        where the plan's total would go over a cap.
+        A call that failed and is tried anew takes the number that it had. Adding a call, or trying
+        one anew, makes another plan, which needs another approval. Raises `RefusedError` where
+        the plan's total would go over a cap.
         """
         now = int(self._clock())
+        run_id = at.run_id
         scope = (run_id, preview.connection)
         with self._database.writing() as db:
             row = db.execute(
                 "SELECT number FROM planned WHERE run_id = ? AND connection = ? AND digest = ?", (*scope, digest)
             ).fetchone()
-            if row:
-                number = int(row["number"])
-            else:
-                if preview.effect is Effect.MONEY:
-                    check_spending(preview.amount, _spending(db, scope, preview, now), rules)
-                number = 1 + int(
-                    db.execute("SELECT count(*) FROM planned WHERE run_id = ? AND connection = ?", scope).fetchone()[0]
-                )
-                amount = preview.amount
-                db.execute(
-                    "INSERT INTO planned VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-                    (
-                        *scope,
-                        number,
-                        digest,
-                        json.dumps(redact_object(preview.to_json())),
-                        amount.amount if amount else None,
-                        amount.currency if amount else None,
-                    ),
-                )
+            number = int(row["number"]) if row else _add_planned(db, scope, digest, at, preview, rules, now)
             plan_digest, calls = _plan(db, scope)
             db.execute(
                 "UPDATE approvals SET state = 'superseded' WHERE kind = 'plan' AND run_id = ? AND connection = ?"
@@ -174,6 +208,49 @@ class Approvals:
         """`may_run_planned` now; `Ledger.open` looks again in its transaction."""
         with self._database.reading() as db:
             return may_run_planned(db, digest, run_id, connection, int(self._clock()), again=again)
+
+
+def _is_like(record: JsonObject, preview: Preview) -> bool:
+    """The same money of the same object, or the same request."""
+    now = redact_object(preview.to_json())
+    if now["amount"] is not None and now["target"] is not None:
+        return all(record.get(name) == now[name] for name in ("amount", "target"))
+    return all(record.get(name) == now[name] for name in ("method", "path", "params"))
+
+
+def _add_planned(
+    db: sqlite3.Connection,
+    scope: tuple[str, str],
+    digest: str,
+    at: Position,
+    preview: Preview,
+    rules: Rules,
+    now: int,
+) -> int:
+    """Put a call into the plan of its run, at the place of the one that failed there, else at the end."""
+    if preview.effect is Effect.MONEY:
+        check_spending(preview.amount, _spending(db, scope, preview, now), rules)
+    failed = db.execute(
+        "SELECT planned.number FROM planned JOIN calls ON calls.id = planned.call_id"
+        " WHERE planned.run_id = ? AND planned.connection = ? AND calls.state = 'failed'"
+        " AND calls.node = ? AND calls.indexes = ? AND calls.ordinal = ?",
+        (*scope, at.node, "/".join(map(str, at.indexes)), at.ordinal),
+    ).fetchone()
+    count = db.execute("SELECT count(*) FROM planned WHERE run_id = ? AND connection = ?", scope).fetchone()[0]
+    number = int(failed["number"]) if failed else int(count) + 1
+    amount = preview.amount
+    db.execute(
+        "INSERT OR REPLACE INTO planned VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+        (
+            *scope,
+            number,
+            digest,
+            json.dumps(redact_object(preview.to_json())),
+            amount.amount if amount else None,
+            amount.currency if amount else None,
+        ),
+    )
+    return number
 
 
 def may_run_planned(

@@ -16,10 +16,9 @@ __all__ = ["Database", "state_folder"]
 
 FILE_NAME = "ledger.db"
 _APPLICATION_ID = 0x53504A54  # "SPJT": tells our files from anybody else's
-_SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30.0
 
-_SCHEMA = """
+_CALLS = """
 CREATE TABLE calls (
     id INTEGER PRIMARY KEY,
     effect TEXT NOT NULL,
@@ -96,6 +95,59 @@ CREATE TABLE planned (
     UNIQUE (run_id, connection, digest)
 );
 """
+
+_RUNS = """
+CREATE TABLE versions (
+    digest TEXT PRIMARY KEY,
+    files TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    workflow TEXT NOT NULL,
+    version TEXT NOT NULL,
+    file TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    finished INTEGER,
+    resumes INTEGER NOT NULL DEFAULT 0,
+    resumed INTEGER NOT NULL DEFAULT 0,
+    retried TEXT NOT NULL DEFAULT '[]',
+    exceptions INTEGER NOT NULL DEFAULT 0,
+    output TEXT,
+    error TEXT
+);
+CREATE INDEX runs_created ON runs (created);
+CREATE TABLE run_nodes (
+    run_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    type TEXT NOT NULL,
+    state TEXT NOT NULL,
+    started REAL,
+    finished REAL,
+    facts TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (run_id, path)
+);
+CREATE TABLE run_waits (
+    run_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    address TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (run_id, topic)
+) WITHOUT ROWID;
+CREATE INDEX run_waits_topic ON run_waits (topic);
+CREATE TABLE run_transcripts (
+    run_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    transcript TEXT NOT NULL,
+    PRIMARY KEY (run_id, path)
+);
+CREATE INDEX calls_run ON calls (run_id);
+"""
+
+_MIGRATIONS = (_CALLS, _RUNS)
+"""What brings a file from one format to the next; additive, for older files hold money's history."""
 
 
 def state_folder(given: Path | None = None) -> Path:
@@ -188,20 +240,23 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if _is_foreign(connection):
         raise ConfigurationError(f"{path} belongs to another program; choose another folder with --state")
     version = _pragma(connection, "user_version")
-    if version > _SCHEMA_VERSION:
+    if version > len(_MIGRATIONS):
         raise ConfigurationError(f"{path} was written by a newer spojit_stripe (format {version}); update this one")
     connection.execute("PRAGMA journal_mode = WAL")
     # A money row must survive a power cut before its request leaves.
     connection.execute("PRAGMA synchronous = FULL")
-    if version == _SCHEMA_VERSION:
+    # What is pruned is gone: not only unlinked from a page that still holds it.
+    connection.execute("PRAGMA secure_delete = ON")
+    if version == len(_MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
-    if _pragma(connection, "user_version") == 0:  # else another process was faster
-        for statement in _SCHEMA.split(";\n"):
+    version = _pragma(connection, "user_version")  # again: another process may have been faster
+    for migration in _MIGRATIONS[version:]:
+        for statement in migration.split(";\n"):
             if statement.strip():
                 connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
     connection.execute("COMMIT")
 
 

@@ -16,7 +16,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import cast
 
 from spojit_stripe.connection import Connection
@@ -30,117 +29,20 @@ from spojit_stripe.errors import (
     RefusedError,
     ServiceError,
     SpojitError,
-    error_from_record,
 )
 from spojit_stripe.policy import Rules, check_spending
 from spojit_stripe.records.approvals import claim_planned, may_run_planned
 from spojit_stripe.records.database import Database
+from spojit_stripe.records.entry import Entry, State, entry_of
 from spojit_stripe.records.keys import key_of
+from spojit_stripe.records.likeness import Like, like
 from spojit_stripe.records.spending import Scope, spent
 from spojit_stripe.redact import redact_object, redact_text
-from spojit_stripe.values import Amount, Effect, JsonObject, Meta, Position, Preview
+from spojit_stripe.values import Amount, Assessment, Effect, JsonObject, Meta, Position, Preview
 
 __all__ = ["Entry", "Ledger", "NewCall", "State"]
 
 _UNSETTLED = "('open', 'unknown')"
-
-
-class State(StrEnum):
-    """Where a row stands; see the module's drawing."""
-
-    OPEN = "open"
-    DONE = "done"
-    FAILED = "failed"
-    UNSENT = "unsent"
-    UNKNOWN = "unknown"
-
-    @property
-    def unsettled(self) -> bool:
-        return self in (State.OPEN, State.UNKNOWN)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One row of the ledger. Times are Unix seconds, `amount` is in minor units."""
-
-    id: int
-    effect: str
-    state: State
-    run_id: str
-    node: str
-    indexes: str
-    ordinal: int
-    generation: int
-    key: str | None
-    digest: str | None
-    connection: str
-    mode: str
-    account: str | None
-    base_url: str | None
-    api_version: str | None
-    tool: str
-    operation: str
-    path: str
-    params: JsonObject
-    additions: JsonObject
-    stamped: bool
-    amount: int | None
-    currency: str | None
-    target: str | None
-    once: str | None
-    created: int
-    first_sent: int | None
-    finished: int | None
-    object_id: str | None
-    result: JsonObject | None
-    error: JsonObject | None
-    request_ids: list[str]
-    attempts: int
-    replayed: bool
-    livemode: bool | None
-    resolution: JsonObject | None
-
-    @property
-    def money(self) -> Amount | None:
-        """What the call moved or would have moved."""
-        if self.amount is None or self.currency is None:
-            return None
-        return Amount(amount=self.amount, currency=self.currency)
-
-    @property
-    def may_be_tried_anew(self) -> bool:
-        """A definite failure without effect, of this call and of whatever else used its key."""
-        if self.state is State.FAILED:
-            return (self.error or {}).get("type") != "idempotency_error"
-        return self.state is State.UNSENT
-
-    @property
-    def outcome_error(self) -> SpojitError:
-        """The stored error, rebuilt."""
-        return error_from_record(self.error or {"message": f"ledger entry {self.id} has no outcome"})
-
-    def meta(self) -> Meta:
-        """How the stored answer came about, marked as coming from the ledger."""
-        return Meta(
-            request_ids=tuple(self.request_ids),
-            idempotency_key=self.key,
-            replayed=self.replayed,
-            from_ledger=True,
-            api_version=self.api_version,
-            livemode=self.livemode,
-            attempts=self.attempts,
-            ledger_id=self.id,
-        )
-
-    def to_json(self) -> JsonObject:
-        """The row for people and exports; absent values left out."""
-        row: JsonObject = {}
-        for name in Entry.__slots__:
-            value = getattr(self, name)
-            if value is None or value == {} or name == "digest":
-                continue
-            row[name] = value.value if isinstance(value, State) else value
-        return row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +83,7 @@ class Ledger:
                 " AND key IS NOT NULL ORDER BY generation DESC LIMIT 1",
                 _place(position),
             ).fetchone()
-        return _entry(row) if row else None
+        return entry_of(row) if row else None
 
     def get(self, entry_id: int) -> Entry:
         """Raises `InputError` where there is no such row."""
@@ -189,7 +91,7 @@ class Ledger:
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry_id,)).fetchone()
         if row is None:
             raise InputError(f"no ledger entry {entry_id}; `spojit-stripe ledger list` shows what there is")
-        return _entry(row)
+        return entry_of(row)
 
     def once(self, connection: str, operation: str, value: str) -> Entry | None:
         """The call that has used up this `once` value, for ever."""
@@ -199,7 +101,21 @@ class Ledger:
                 " WHERE once.connection = ? AND once.operation = ? AND once.value = ?",
                 (connection, operation, value),
             ).fetchone()
-        return _entry(row) if row else None
+        return entry_of(row) if row else None
+
+    def like(self, position: Position, digest: str, connection: str, assessment: Assessment) -> Like | None:
+        """The newest other call of the same node that may have done what this one would.
+
+        What certainly never took effect and may be sent again does not count.
+        """
+        *node, ordinal = _place(position)
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT * FROM calls WHERE run_id = ? AND node = ? AND indexes = ? AND ordinal <> ? AND connection = ?"
+                " AND key IS NOT NULL AND state <> 'unsent' ORDER BY id DESC",
+                (*node, ordinal, connection),
+            ).fetchall()
+        return like(map(entry_of, rows), digest, assessment)
 
     def open(self, new: NewCall, rules: Rules) -> Entry:
         """Write the row of a call that is about to be sent; durable when this returns.
@@ -223,7 +139,7 @@ class Ledger:
             if new.approval_digest:
                 claim_planned(db, new.approval_digest, run_id, connection.name, entry_id)
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry_id,)).fetchone()
-        return _entry(row)
+        return entry_of(row)
 
     def reopen(self, entry: Entry, rules: Rules, approval_digest: str | None = None) -> Entry:
         """Mark a row as being sent again under its own key; a row settled meanwhile comes back as it is.
@@ -234,7 +150,7 @@ class Ledger:
         now = int(self._clock())
         with self._database.writing() as db:
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry.id,)).fetchone()
-            now_is = _entry(row)
+            now_is = entry_of(row)
             if now_is.state is State.UNSENT:
                 if entry.effect == Effect.MONEY:
                     _check_caps(db, entry.connection, entry.mode, entry.run_id, entry.money, now, rules)
@@ -276,7 +192,7 @@ class Ledger:
     ) -> Entry:
         now = int(self._clock())
         with self._database.writing() as db:
-            before = _entry(db.execute("SELECT * FROM calls WHERE id = ?", (entry.id,)).fetchone())
+            before = entry_of(db.execute("SELECT * FROM calls WHERE id = ?", (entry.id,)).fetchone())
             if before.state is State.DONE or (error and before.state is State.FAILED):
                 return before
             if error and before.state is State.UNKNOWN and not isinstance(error, InvalidRequestError | DeclinedError):
@@ -298,7 +214,7 @@ class Ledger:
                 ),
             )
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry.id,)).fetchone()
-        return _entry(row)
+        return entry_of(row)
 
     def resolve(self, entry_id: int, *, found: JsonObject | None, who: str, note: str) -> Entry:
         """Settle an unknown outcome by word of a person or by a look-up.
@@ -357,7 +273,7 @@ class Ledger:
         with self._database.reading() as db:
             rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
         for row in rows:
-            yield _entry(row)
+            yield entry_of(row)
 
 
 def _place(position: Position) -> tuple[str, str, str, int]:
@@ -486,13 +402,3 @@ def _claim_once(db: sqlite3.Connection, connection: str, operation: str, value: 
         " ON CONFLICT (connection, operation, value) DO UPDATE SET call_id = excluded.call_id",
         (connection, operation, value, entry_id),
     )
-
-
-def _entry(row: sqlite3.Row) -> Entry:
-    values = dict(row)
-    for name in ("params", "additions", "result", "error", "request_ids", "resolution"):
-        values[name] = json.loads(values[name]) if values[name] is not None else None
-    values["state"] = State(values["state"])
-    for name in ("stamped", "replayed", "livemode"):
-        values[name] = bool(values[name]) if values[name] is not None else None
-    return Entry(**values)

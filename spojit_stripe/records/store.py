@@ -10,12 +10,13 @@ from spojit_stripe.records.approvals import Approvals
 from spojit_stripe.records.database import FILE_NAME, Database
 from spojit_stripe.records.ledger import Ledger
 from spojit_stripe.records.readlog import ReadLog
+from spojit_stripe.records.runs import Runs
 
 __all__ = ["Records"]
 
 
 class Records:
-    """Ledger, approvals and the log of reads. Close it, or the last reads are lost.
+    """Ledger, approvals, runs and the log of reads. Close it, or the last reads are lost.
 
     Raises `ConfigurationError` where the folder can't be used.
     """
@@ -26,6 +27,7 @@ class Records:
         self.ledger = Ledger(self._database, clock)
         self.approvals = Approvals(self._database, clock)
         self.reads = ReadLog(self._database)
+        self.runs = Runs(self._database, clock)
 
     @staticmethod
     def exist_in(folder: Path) -> bool:
@@ -34,4 +36,5 @@ class Records:
 
     def close(self) -> None:
         self.reads.close()
+        self.runs.close()
         self._database.close()

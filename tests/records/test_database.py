@@ -227,7 +227,7 @@ def test_who_comes_second_takes_the_file_as_the_first_has_made_it(tmp_path: Path
         for statement in schema:
             first.execute(statement)
         first.execute("PRAGMA application_id = 1397770836")
-        first.execute("PRAGMA user_version = 1")
+        first.execute("PRAGMA user_version = 2")
         first.execute("COMMIT")
         second.join()
     with opened[0].reading() as db:
