@@ -1,0 +1,24 @@
+"""Results of any size: artifacts under a hash, and SQL over them in a process of its own."""
+
+from __future__ import annotations
+
+from spojit_stripe.data.keys import segment
+from spojit_stripe.data.spool import SPOOL_BYTES, Spool
+from spojit_stripe.data.sql import SqlError, SqlLimits, SqlResult, Table, run_sql
+from spojit_stripe.data.store import ArtifactStore, freeze, thaw
+from spojit_stripe.data.stored import StoredList
+
+__all__ = [
+    "SPOOL_BYTES",
+    "ArtifactStore",
+    "Spool",
+    "SqlError",
+    "SqlLimits",
+    "SqlResult",
+    "StoredList",
+    "Table",
+    "freeze",
+    "run_sql",
+    "segment",
+    "thaw",
+]

@@ -1,0 +1,104 @@
+"""The artifacts of runs: results too large for a step's record, each under a key and a hash.
+
+Spool ─ rows ─► draft ─ finish ─► synced, renamed ─► handle ─► the step records it
+StoredList ◄─ rows as they are read ─ open ◄─ handle ◄─ the record, days later
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from spojit_stripe.data.checkpoint import Checkpoint
+from spojit_stripe.data.files import Files, LocalFiles, RemoteFiles
+from spojit_stripe.data.folders import clean
+from spojit_stripe.data.keys import key_of, stem_of
+from spojit_stripe.data.lines import Columns
+from spojit_stripe.data.spool import SPOOL_BYTES, Spool
+from spojit_stripe.data.stored import Handle, StoredList, is_handle
+from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.values import JsonObject, JsonValue
+
+__all__ = ["ArtifactStore", "freeze", "thaw"]
+
+
+class ArtifactStore:
+    """The artifacts of one state folder, or of any fsspec `url`; then only drafts lie in the folder.
+
+    Cheap to make: nothing is created before something has to be kept. `name` is what handles
+    call it, so that a run is never resumed against another store.
+    """
+
+    def __init__(self, folder: Path, *, name: str = "local", url: str | None = None) -> None:
+        self.name = name
+        self._drafts = folder / "tmp"
+        self._files: Files = LocalFiles(folder / "artifacts") if url is None else RemoteFiles(name, url)
+        clean(self._drafts)
+
+    def spool(self, prefix: str, *, threshold: int = SPOOL_BYTES, resumable: bool = False) -> Spool:
+        """A way in for rows. `prefix` ("run-1/charges") is any text; `keys.segment` makes one part of a run's id.
+
+        A `resumable` one keeps what of a list was read until it is finished, and another of the
+        same prefix goes on there.
+        """
+        stem_of(prefix)  # told before anything is fetched
+
+        def publish(draft: Path, digest: str, rows: int, size: int, columns: Columns | None) -> JsonObject:
+            key = key_of(prefix, digest)
+            self._files.put(draft, key)
+            handle = Handle(store=self.name, key=key, rows=rows, bytes=size, sha256=digest, columns=columns)
+            return handle.to_json()
+
+        name = f"read-{hashlib.sha256(prefix.encode(errors='backslashreplace')).hexdigest()[:32]}"
+        return Spool(self._drafts, publish, threshold, Checkpoint(self._drafts / name) if resumable else None)
+
+    def open(self, handle: JsonObject) -> StoredList:
+        """The rows behind a handle. Raises `ConfigurationError` where they are not there as recorded."""
+        wanted = Handle.of_json(handle)
+        if wanted.store != self.name:
+            raise ConfigurationError(
+                f"artifact {wanted.key} is in store {wanted.store!r}, and this run has {self.name!r}; "
+                "resume it with the store that it began with"
+            )
+        size = self._files.size(wanted.key)
+        if size is None:
+            raise ConfigurationError(
+                f"artifact {wanted.key} is missing; restore the state folder from a copy, or run again"
+            )
+        if size != wanted.bytes:
+            raise ConfigurationError(
+                f"artifact {wanted.key} has {size:,} bytes where the run recorded {wanted.bytes:,}; "
+                "restore the state folder from a copy, or run again"
+            )
+        return StoredList(wanted, self._files)
+
+    def prune(self, prefix: str) -> int:
+        """Remove the artifacts of `prefix` and of all that is below it ("run-1"); gives the bytes freed."""
+        return self._files.remove(stem_of(prefix))
+
+
+def thaw(value: JsonValue, store: ArtifactStore) -> JsonValue:
+    """A recorded value with its handles, at any depth, as lists that read where they are used.
+
+    For what steps recorded, not for a payload: whoever writes a payload could name another run's file.
+    """
+    if isinstance(value, dict):
+        if is_handle(value):
+            return cast("JsonValue", store.open(value))
+        return {name: thaw(inner, store) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [thaw(inner, store) for inner in value]
+    return value
+
+
+def freeze(value: JsonValue) -> JsonValue:
+    """The opposite of `thaw`: a value as a step records it."""
+    if isinstance(value, StoredList):
+        return value.handle
+    if isinstance(value, Mapping):
+        return {name: freeze(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [freeze(inner) for inner in value]
+    return value
