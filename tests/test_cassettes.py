@@ -142,7 +142,7 @@ EXPECTED: dict[str, list[tuple[str, str, Pairs]]] = {
     ],
     "list-customers": [
         ("GET", "/v1/customers", [("created[lte]", "1790000000"), ("limit", "4")]),
-        ("GET", "/v1/customers", [("created[lte]", "1790000000"), ("limit", "4"), ("starting_after", "…")]),
+        ("GET", "/v1/customers", [("created[lt]", "1789999998"), ("limit", "4"), ("starting_after", "…")]),
     ],
     "list-invoices": [("GET", "/v1/invoices", [("limit", "10"), ("status", "paid")])],
     "list-payment-intents": [("GET", "/v1/payment_intents", [("expand[0]", "data.customer"), ("limit", "2")])],

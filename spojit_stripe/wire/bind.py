@@ -65,11 +65,12 @@ def _reviewed(name: str, params: Params) -> Effect | None:
 
 def _bind_list(tool: Tool, call: ToolCall, request: Request) -> BoundCall:
     given = {name: one for name, one in tool.binding.filters.items() if name in call.params}
-    plan = _plan("cursor", request.params, call)
+    by_time = tool.binding.filters.get("created")
+    plan = _plan("cursor", request.params, call, windowed=by_time is not None and by_time.by == "server")
     searched = next((name for name, one in given.items() if one.by == "search"), None)
     if searched is not None:
         request = _as_search(request, searched, given[searched], tool)
-        plan = replace(plan, style="search")
+        plan = replace(plan, style="search", windowed=False)
     keep = {one.field: call.params[name] for name, one in given.items() if one.by == "client"}
     if keep:
         names = {name for name, one in given.items() if one.by == "client"}
@@ -199,11 +200,15 @@ def _raw_plan(operation: Operation, params: Params, call: ToolCall) -> ListPlan 
         return None
     if style == "plain":
         return replace(_plan("cursor", params, call), page_size=0)
-    return _plan(style, params, call)
+    windowed = style == "cursor" and any(param.n == "created" for param in operation.params)
+    return _plan(style, params, call, windowed=windowed)
 
 
-def _plan(style: Literal["cursor", "search", "v2"], params: Params, call: ToolCall) -> ListPlan:
+def _plan(
+    style: Literal["cursor", "search", "v2"], params: Params, call: ToolCall, *, windowed: bool = False
+) -> ListPlan:
     """How a list is read. `limit` is the size of a page, and of `paginate: page` the whole."""
+    _check_range(params.get("created"))
     limit = params.get("limit")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LARGEST_PAGE):
         raise InputError(f"limit: a whole number from 1 to {_LARGEST_PAGE} is needed, got {limit!r}")
@@ -214,7 +219,22 @@ def _plan(style: Literal["cursor", "search", "v2"], params: Params, call: ToolCa
         style=style,
         wanted=limit or _DEFAULT_LIMIT,
         page_size=limit if every and limit else _LARGEST_PAGE,
+        windowed=windowed,
     )
+
+
+def _check_range(given: JsonValue) -> None:
+    """Refuse a range of time that ends before it starts: Stripe's answer would be an empty list."""
+    if not isinstance(given, dict):
+        return
+    times = {name: value for name, value in given.items() if isinstance(value, int)}
+    starts = [(value + (name == "gt"), name) for name, value in times.items() if name in ("gt", "gte")]
+    ends = [(value + (name == "lte"), name) for name, value in times.items() if name in ("lt", "lte")]
+    if starts and ends and max(starts)[0] > min(ends)[0]:
+        start, end = max(starts)[1], min(ends)[1]
+        raise InputError(
+            f"created: the range ends ({end} {times[end]}) before it starts ({start} {times[start]}); swap the two"
+        )
 
 
 def _text(value: JsonValue) -> str | None:

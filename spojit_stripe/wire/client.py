@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from email.utils import parsedate
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, TypeVar
 from urllib.request import getproxies, proxy_bypass
 from uuid import uuid4
 
 import httpx2
 
 from spojit_stripe.connection import Connection, is_loopback
-from spojit_stripe.connector import Answer, Listing, ListPlan, Progress, Trace
+from spojit_stripe.connector import Answer, Listing, ListPlan, Progress, Sink, Trace
 from spojit_stripe.errors import (
     ConfigurationError,
     InputError,
@@ -45,9 +45,9 @@ from spojit_stripe.wire.effects import effect_of
 from spojit_stripe.wire.faults import Reader, Reply, code_of, is_rate_limited, json_object
 from spojit_stripe.wire.form import encode_form, encode_json, encode_query
 from spojit_stripe.wire.limiter import Lane, Limiter, shared_limiter
+from spojit_stripe.wire.listing import Page, body_of, read_list
 from spojit_stripe.wire.look_up import look_up
 from spojit_stripe.wire.operations import Operations
-from spojit_stripe.wire.pages import read_list
 from spojit_stripe.wire.paths import check_path
 from spojit_stripe.wire.retry import Finding, Retries, RetryRule, Trouble, judge
 
@@ -55,6 +55,8 @@ __all__ = ["API_VERSION", "StripeWire"]
 
 API_VERSION: Final = "2026-10-28.endive"
 """The API version that the catalog and the operations index were made for."""
+
+_Read = TypeVar("_Read")
 
 _API: Final = "https://api.stripe.com"
 _LONGEST_KEY: Final = 255
@@ -136,6 +138,27 @@ class StripeWire:
         effect; `OutcomeUnknownError` where a write may have.
         """
         outgoing = self._outgoing(request, key)
+        reply, body, attempts = await self._answered(outgoing, request, json_object)
+        livemode = self._mode_of(_livemode(body), outgoing, reply, attempts)
+        return Answer(
+            body=body,
+            status=reply.status,
+            request_id=reply.request_id,
+            replayed=reply.replayed,
+            attempts=attempts,
+            api_version=self._version_of(reply, request),
+            livemode=livemode,
+            date=self._date(reply.headers.get(b"date")),
+            warnings=self._notices(reply),
+        )
+
+    async def _answered(
+        self, outgoing: _Outgoing, request: Request, read: Callable[[bytes], _Read | None]
+    ) -> tuple[Reply, _Read, int]:
+        """The 2xx answer to a request, what `read` makes of its body, and the number of attempts.
+
+        `read` gives None for a body that is not whole. Raises as `send` does.
+        """
         lane = self._lane(request)
         retries = Retries(self._rule, clock=self._clock, wall=self._wall, random=self._random)
         unsure: str | None = None
@@ -143,9 +166,9 @@ class StripeWire:
             outcome = await self._attempt(outgoing, lane, retries)
             if isinstance(outcome, Reply):
                 if 200 <= outcome.status < 300:
-                    body = json_object(outcome.body)
+                    body = read(outcome.body)
                     if body is not None:
-                        return self._answer(outgoing, request, outcome, body, retries.attempts)
+                        return outcome, body, retries.attempts
                 elif is_rate_limited(outcome):
                     lane.limited(outcome.header(b"stripe-rate-limited-reason"), lock=code_of(outcome) == "lock_timeout")
             finding = judge(outcome)
@@ -158,11 +181,42 @@ class StripeWire:
             await self._sleep(wait)
 
     async def read_list(
-        self, request: Request, plan: ListPlan, paging: Paging, progress: Progress | None = None
+        self,
+        request: Request,
+        plan: ListPlan,
+        paging: Paging,
+        progress: Progress | None = None,
+        sink: Sink | None = None,
     ) -> Listing:
-        """Read a list as `pages.read_list` says, page by page over `send`."""
+        """Read a list as `listing.read_list` says."""
+        lane = self._lane(request)
         return await read_list(
-            self.send, request, plan, paging, progress, origin=self._base, wall=self._wall, clock=self._clock
+            self._page,
+            request,
+            plan,
+            paging,
+            progress,
+            sink,
+            origin=self._base,
+            in_flight=lane.worth,
+            limit=lane.pace,
+            wall=self._wall,
+            clock=self._clock,
+        )
+
+    async def _page(self, request: Request) -> Page:
+        """One page of a list, its objects undecoded."""
+        outgoing = self._outgoing(request, None)
+        reply, body, attempts = await self._answered(outgoing, request, body_of)
+        livemode = body.livemode if isinstance(body.livemode, bool) else None
+        return Page(
+            body=body,
+            request_id=reply.request_id,
+            attempts=attempts,
+            api_version=self._version_of(reply, request),
+            livemode=self._mode_of(livemode, outgoing, reply, attempts),
+            date=self._date(reply.headers.get(b"date")),
+            warnings=self._notices(reply),
         )
 
     async def look_up(self, trace: Trace) -> JsonObject | None:
@@ -254,8 +308,9 @@ class StripeWire:
         for seconds in lane.delays():
             await self._sleep(seconds)
         retries.begin()
+        began = self._clock()
         try:
-            return await self._exchange(
+            reply = await self._exchange(
                 httpx2.Request(
                     outgoing.method,
                     outgoing.url,
@@ -264,6 +319,8 @@ class StripeWire:
                     extensions=_EXTENSIONS,
                 )
             )
+            lane.took(self._clock() - began)
+            return reply
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, httpx2.CookieConflict, OSError) as error:
             return trouble_of(error)
         finally:
@@ -284,22 +341,17 @@ class StripeWire:
 
     # In
 
-    def _answer(self, outgoing: _Outgoing, request: Request, reply: Reply, body: JsonObject, attempts: int) -> Answer:
-        livemode = _livemode(body)
+    def _mode_of(self, livemode: bool | None, outgoing: _Outgoing, reply: Reply, attempts: int) -> bool | None:
         if livemode is not None and livemode is not self._live:
             raise self._wrong_mode(outgoing, reply, attempts)
+        return livemode
+
+    def _version_of(self, reply: Reply, request: Request) -> str:
+        return reply.header(b"stripe-version") or self._api_version(request)
+
+    def _notices(self, reply: Reply) -> tuple[str, ...]:
         notice = reply.header(b"stripe-notice")
-        return Answer(
-            body=body,
-            status=reply.status,
-            request_id=reply.request_id,
-            replayed=reply.replayed,
-            attempts=attempts,
-            api_version=reply.header(b"stripe-version") or self._api_version(request),
-            livemode=livemode,
-            date=self._date(reply.headers.get(b"date")),
-            warnings=(self._reader.clean(notice),) if notice else (),
-        )
+        return (self._reader.clean(notice),) if notice else ()
 
     def _date(self, value: bytes | None) -> int | None:
         if value is None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from spojit_stripe.catalog import Catalog, Tool
 from spojit_stripe.connection import Connection
-from spojit_stripe.connector import BoundCall, Read
+from spojit_stripe.connector import BoundCall, Read, Vocabulary
 from spojit_stripe.values import Assessment, JsonObject, Secret, ToolCall
 from spojit_stripe.wire.assess import assess
 from spojit_stripe.wire.bind import bind_raw, bind_typed, stamp
 from spojit_stripe.wire.operations import Operation, Operations
 from spojit_stripe.wire.secret_key import check_secret
+from spojit_stripe.wire.vocabulary import VOCABULARY, found
 
 if TYPE_CHECKING:
     from spojit_stripe.connector import Wire
@@ -35,6 +36,15 @@ class StripeConnector:
     def operations(self) -> Operations:
         """Every operation of the API, read when first asked for."""
         return Operations.load()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """How Stripe's objects read."""
+        return VOCABULARY
+
+    def find(self, words: str, limit: int) -> list[JsonObject]:
+        """The operations that fit `words` best, best first."""
+        return [found(operation) for operation in self.operations.search(words, limit)]
 
     def check_secret(self, connection: Connection, secret: Secret) -> None:
         """Raises `ConfigurationError` where the key is of the wrong kind or mode; sends nothing."""

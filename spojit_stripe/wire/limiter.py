@@ -4,6 +4,9 @@ Stripe's documented limits: 100 requests/s live and 25/s in a sandbox per accoun
 endpoint (method and path template), 20/s over all search endpoints
 (https://docs.stripe.com/rate-limits). A 429 names its limit in `Stripe-Rate-Limited-Reason`.
 
+Reads yield to writes: a write goes out in the next slot, even where reads wait for it already,
+and one of them waits again.
+
 Nothing here sleeps or knows an event loop: a request asks its `Lane` for delays and its
 caller sleeps. So wires in several threads and event loops can share one limiter.
 """
@@ -14,7 +17,9 @@ import hmac
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Final
 
 from spojit_stripe.connection import Limits
@@ -28,28 +33,63 @@ _SEARCH_RATE: Final = 20.0
 
 # A little under the limit: at 24.5/s eight requests at once reach 97% of it without a 429.
 _MARGIN: Final = 0.98
-_SLOWED: Final = 0.7  # of the rate, after a 429
+_SLOWED: Final = 0.85  # of the rate, after a 429
+_NARROWED: Final = 0.7  # of the requests at once, after a 429 for those
 _LOWEST: Final = 0.1  # of the limit
-_RECOVERED_PER_SECOND: Final = 0.05  # of the limit
+# Of the limit, a second. A single 429 tells of a network that wavered; the next one soon after
+# it tells that the limit is lower than it was said to be.
+_RECOVERED_AFTER_ONE: Final = 0.15
+_RECOVERED_AFTER_MORE: Final = 0.05
+_SOON: Final = 10.0  # seconds
 _CONCURRENCY_WAIT: Final = 0.05  # seconds until asking again for a place in flight
+# As long as the slots of one second take at full speed, less what clocks and networks waver.
+_SECOND: Final = 1.02
+_CATCH_UP: Final = 0.1  # seconds
+_MOST_AT_ONCE: Final = 40
+_SPARE: Final = 1.15  # times what rate x latency needs, for answers that take longer
+_ALONE: Final = 0.3  # of a request in flight
+_LATEST: Final = 0.1  # weight of the latest answer in the latency
 _MAX_ENDPOINTS: Final = 2000
 
 Clock = Callable[[], float]
 
 
 class _Gate:
-    """One limit: evenly spaced slots, and once Stripe asks for it a bound on requests in flight."""
+    """One limit: evenly spaced slots, and once Stripe asks for it a bound on requests in flight.
 
-    __slots__ = ("_cap", "_changed", "_clock", "_factor", "_lock", "_next", "_step", "in_flight")
+    A process that was held up wakes to several slots at once. So no more requests than the
+    limit leave in any one second, whenever their slots were.
+    """
+
+    __slots__ = (
+        "_cap",
+        "_changed",
+        "_clock",
+        "_factor",
+        "_left",
+        "_lock",
+        "_most",
+        "_next",
+        "_owed",
+        "_recovery",
+        "_step",
+        "_taken",
+        "in_flight",
+    )
 
     def __init__(self, rate: float, clock: Clock) -> None:
         self._lock = threading.Lock()
         self._clock = clock
         self._step = 1.0 / (rate * _MARGIN)
+        self._most = max(1, int(rate))
+        self._left = deque[float]()  # when the requests of the last second left
         self._next = 0.0
         self._factor = 1.0  # of the rate, at the time `_changed`
         self._cap: int | None = None
-        self._changed = 0.0
+        self._changed = -_SOON
+        self._recovery = _RECOVERED_AFTER_ONE
+        self._taken = 0.0  # the latest slot that a write took from a read
+        self._owed = 0  # such slots whose read has not noticed yet
         self.in_flight = 0
 
     @property
@@ -58,26 +98,78 @@ class _Gate:
         with self._lock:
             return self._factor_now(self._clock()) / self._step
 
+    @property
+    def slowed(self) -> bool:
+        with self._lock:
+            now = self._clock()
+            fewer = self._cap is not None and self._cap_now(now) < _MOST_AT_ONCE
+            return fewer or self._factor_now(now) < 1.0
+
     def set_rate(self, rate: float) -> None:
         with self._lock:
             self._step = 1.0 / (rate * _MARGIN)
+            self._most = max(1, int(rate))
 
     def reserve(self) -> float:
         """Take the next free slot; the seconds until it."""
         with self._lock:
+            return self._append(self._clock())
+
+    def reserve_first(self) -> float:
+        """Take the next slot that no write has, whoever waits for it; the seconds until it."""
+        with self._lock:
             now = self._clock()
-            step = self._step if self._factor == 1.0 else self._step / self._factor_now(now)
-            slot = max(self._next, now)
-            self._next = slot + step
+            step = self._step_now(now)
+            slot = max(self._next - step * int((self._next - now) / step), self._taken + step, now)
+            if slot + step / 2 >= self._next:
+                return self._append(now)
+            self._taken = slot
+            self._owed += 1
             return slot - now
 
-    def try_enter(self) -> bool:
-        """Count one more request in flight, unless there are too many."""
+    def taken(self) -> float:
+        """For a read whose slot has come: seconds until another one, if a write took it; else 0."""
         with self._lock:
-            if self._cap is not None and self.in_flight >= self._cap_now(self._clock()):
-                return False
+            if not self._owed:
+                return 0.0
+            self._owed -= 1
+            return self._append(self._clock())
+
+    def _append(self, now: float) -> float:
+        # Slots that passed a moment ago are made up for; those of a longer silence are lost.
+        slot = now if self._next < now - _CATCH_UP else self._next
+        self._next = slot + self._step_now(now)
+        return max(0.0, slot - now)
+
+    def _step_now(self, now: float) -> float:
+        return self._step if self._factor == 1.0 else self._step / self._factor_now(now)
+
+    @property
+    def places(self) -> int:
+        """How many requests at once it lets through."""
+        with self._lock:
+            return _MOST_AT_ONCE if self._cap is None else self._cap_now(self._clock())
+
+    def try_enter(self) -> float:
+        """Count one more request in flight, 0; or the seconds until asking again, where there are too many."""
+        with self._lock:
+            now = self._clock()
+            if self._cap is not None and self.in_flight >= self._cap_now(now):
+                return _CONCURRENCY_WAIT
+            left = self._left
+            while left and left[0] + _SECOND <= now:
+                left.popleft()
+            if len(left) >= self._most:
+                return left[0] + _SECOND - now
+            left.append(now)
             self.in_flight += 1
-            return True
+            return 0.0
+
+    def back_out(self) -> None:
+        """The request that entered last does not go after all."""
+        with self._lock:
+            self._left.pop()
+            self.in_flight -= 1
 
     def leave(self) -> None:
         with self._lock:
@@ -89,6 +181,7 @@ class _Gate:
             now = self._clock()
             if self._settling(now):
                 return  # the requests that were in flight together are one fault, not many
+            self._recovery = _RECOVERED_AFTER_MORE if now - self._changed < _SOON else _RECOVERED_AFTER_ONE
             self._factor = max(_LOWEST, self._factor_now(now) * _SLOWED)
             self._changed = now
             self._next = max(self._next, now + self._step / self._factor)
@@ -100,7 +193,7 @@ class _Gate:
             if self._settling(now):
                 return
             current = self.in_flight if self._cap is None else min(self.in_flight, self._cap_now(now))
-            self._cap = max(1, int(current * _SLOWED))
+            self._cap = max(1, int(current * _NARROWED))
             self._changed = now
 
     def idle(self, now: float) -> bool:
@@ -111,7 +204,7 @@ class _Gate:
 
     def _factor_now(self, now: float) -> float:
         if self._factor < 1.0:
-            recovered = self._factor + _RECOVERED_PER_SECOND * (now - self._changed)
+            recovered = self._factor + self._recovery * (now - self._changed)
             if recovered >= 1.0:
                 self._factor = 1.0
             return min(1.0, recovered)
@@ -133,9 +226,11 @@ class Lane:
         lane.leave()
     """
 
-    __slots__ = ("_account", "_endpoint", "_gates", "_search")
+    __slots__ = ("_account", "_endpoint", "_gates", "_latency", "_search", "_write")
 
-    def __init__(self, endpoint: _Gate, search: _Gate | None, account: _Gate) -> None:
+    def __init__(self, endpoint: _Gate, search: _Gate | None, account: _Gate, *, write: bool = False) -> None:
+        self._write = write
+        self._latency = 0.0  # seconds from sending a request to its answer, of late
         self._endpoint = endpoint
         self._search = search
         self._account = account
@@ -148,19 +243,41 @@ class Lane:
         The request counts as in flight once this is exhausted, and not before.
         """
         for gate in self._gates:
-            seconds = gate.reserve()
-            if seconds > 0:
+            seconds = gate.reserve_first() if self._write else gate.reserve()
+            while seconds > 0:
                 yield seconds
-        while not self._enter():
-            yield _CONCURRENCY_WAIT
+                seconds = 0.0 if self._write else gate.taken()
+        while (seconds := self._enter()) > 0:
+            yield seconds
 
-    def _enter(self) -> bool:
-        if not self._endpoint.try_enter():
-            return False
-        if self._account.try_enter():
-            return True
-        self._endpoint.leave()
-        return False
+    def _enter(self) -> float:
+        seconds = self._endpoint.try_enter()
+        if seconds > 0:
+            return seconds
+        seconds = self._account.try_enter()
+        if seconds > 0:
+            self._endpoint.back_out()
+        return seconds
+
+    def pace(self) -> tuple[float, bool]:
+        """Requests per second at the moment, by the narrowest limit, and whether Stripe asked for fewer than usual."""
+        return min(gate.rate for gate in self._gates), any(gate.slowed for gate in self._gates)
+
+    def took(self, seconds: float) -> None:
+        """An answer came so long after its request was sent."""
+        known = self._latency
+        self._latency = seconds if known == 0.0 else known + _LATEST * (seconds - known)
+
+    def worth(self) -> int:
+        """How many requests at once the rate is reached with: rate x latency, and a little more.
+
+        One where the answer comes before the next request may go.
+        """
+        needed = self.pace()[0] * self._latency
+        if needed < _ALONE:
+            return 1
+        most = min(gate.places for gate in self._gates)
+        return max(1, min(_MOST_AT_ONCE, most, ceil(needed * _SPARE) + 1))
 
     def leave(self) -> None:
         """The request is over, however it ended."""
@@ -210,7 +327,9 @@ class Limiter:
                 self._forget_idle()
             name = (method, template)
             gate = self._endpoints.setdefault(name, _Gate(self._limits.endpoint or _ENDPOINT_RATE, self._clock))
-            return self._lanes.setdefault(name, Lane(gate, self._search if search else None, self._account))
+            return self._lanes.setdefault(
+                name, Lane(gate, self._search if search else None, self._account, write=method != "GET")
+            )
 
     def _forget_idle(self) -> None:
         # Unchecked raw requests can bring any number of templates.

@@ -67,6 +67,8 @@ def judge(outcome: Reply | Trouble) -> Finding:
         return _judge_failure(outcome)
     fault = fault_of(outcome)
     wish = outcome.should_retry
+    if fault is not None and fault.get("code") == "approval_required":
+        return Finding(retry=False)  # Stripe keeps the request until people have decided, and then carries it out
     if status == 408:
         return Finding(retry=wish is not False, unsure="the service gave up waiting (HTTP 408)")
     if status == 409:

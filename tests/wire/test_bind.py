@@ -84,9 +84,9 @@ def test_typed_tools_take_no_options_of_the_author() -> None:
 def test_a_list_has_a_plan() -> None:
     bound = bind("list-charges", {"customer": "cus_1", "limit": 5})
     assert bound.request.params == {"customer": "cus_1", "limit": 5}
-    assert bound.listing == ListPlan(style="cursor", wanted=5, page_size=100)
+    assert bound.listing == ListPlan(style="cursor", wanted=5, page_size=100, windowed=True)
     bound = bind("list-charges", {}, paginate="all", max_items=7)
-    assert bound.listing == ListPlan(style="cursor", wanted=10, page_size=100)
+    assert bound.listing == ListPlan(style="cursor", wanted=10, page_size=100, windowed=True)
     assert bound.paging == Paging(paginate="all", max_items=7)
     listing = bind("list-charges", {"limit": 20}, paginate="all").listing
     assert listing is not None
@@ -134,6 +134,43 @@ def test_an_impossible_limit_is_refused(limit: Any) -> None:
         raw("GET", "/v1/charges", {"limit": limit}, author={"unchecked": True})
     with pytest.raises(InputError, match=r"^limit"):
         bind("list-charges", {"limit": limit})
+
+
+def test_a_list_that_is_asked_for_by_time_can_be_divided() -> None:
+    def windowed(bound: BoundCall) -> bool:
+        assert bound.listing is not None
+        return bound.listing.windowed
+
+    assert windowed(bind("list-invoices", {}))
+    assert windowed(raw("GET", "/v1/refunds", {"charge": "ch_1"}))
+    assert windowed(raw("GET", "/v1/balance_transactions", {}))
+    assert not windowed(bind("list-customers", {"metadata": {"a": "b"}}))
+    assert not windowed(raw("GET", "/v1/subscription_items", {"subscription": "sub_1"}))
+    assert not windowed(raw("GET", "/v1/charges/search", {"query": "amount>1"}))
+    assert not windowed(raw("GET", "/v2/core/events", {}))
+
+
+@pytest.mark.parametrize(
+    ("created", "text"),
+    [
+        ({"gte": 200, "lt": 100}, "created: the range ends (lt 100) before it starts (gte 200); swap the two"),
+        ({"gt": 100, "lte": 100}, ""),
+        ({"gt": 100, "lt": 100}, "created: the range ends (lt 100) before it starts (gt 100); swap the two"),
+        ({"gte": 100, "lt": 100}, ""),
+        ({"gte": 100}, ""),
+    ],
+)
+def test_a_range_that_ends_before_it_starts_is_refused(created: Any, text: str) -> None:
+    for make in (
+        lambda: bind("list-charges", {"created": created}),
+        lambda: raw("GET", "/v1/refunds", {"created": created}),
+    ):
+        if text:
+            with pytest.raises(InputError) as refused:
+                make()
+            assert str(refused.value) == text
+        else:
+            make()
 
 
 def test_both_cursors_are_refused() -> None:

@@ -607,7 +607,7 @@ def test_a_429_slows_its_endpoint_and_a_lock_does_not() -> None:
     wire = wire_to(script, time, limiter=limiter)
     with pytest.raises(UnavailableError):
         asyncio.run(wire.send(GET))
-    assert limiter.rates()["GET /v1/customers/{customer}"] == pytest.approx(25 * 0.98 * 0.7)
+    assert limiter.rates()["GET /v1/customers/{customer}"] == pytest.approx(25 * 0.98 * 0.85)
     time.now += 100
     script.steps = [refused(429, {"code": "lock_timeout"}, Stripe_Should_Retry="false")]
     with pytest.raises(UnavailableError):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spojit_stripe.connector import Answer, Listing, ListPlan
-from spojit_stripe.errors import InputError, ServiceError, UnavailableError
-from spojit_stripe.values import JsonObject, Paging, Request
-from spojit_stripe.wire.pages import PAGE_CAP, read_list
+from spojit_stripe.errors import ConfigurationError, InputError, ServiceError, UnavailableError
+from spojit_stripe.values import JsonObject, JsonValue, Paging, Request
+from spojit_stripe.wire.listing import PAGE_CAP, Page, body_of, read_list
 
 LIST = Request(method="GET", path="/v1/charges", template="/v1/charges")
 SEARCH = Request(
@@ -85,7 +87,23 @@ class Scripted:
 
 
 def read(fetch: Any, request: Request = LIST, plan: ListPlan = PLAN, paging: Paging = PAGE, **more: Any) -> Listing:
-    return asyncio.run(read_list(fetch, request, plan, paging, **more))
+    """`read_list` over answers that are given as JSON objects."""
+
+    async def page(request: Request) -> Page:
+        answer: Answer = await fetch(request)
+        body = body_of(msgspec.json.encode(answer.body))
+        assert body is not None
+        return Page(
+            body=body,
+            request_id=answer.request_id,
+            attempts=answer.attempts,
+            api_version=answer.api_version,
+            livemode=answer.livemode,
+            date=answer.date,
+            warnings=answer.warnings,
+        )
+
+    return asyncio.run(read_list(page, request, plan, paging, **more))
 
 
 def asking(**params: Any) -> Request:
@@ -426,3 +444,88 @@ def test_any_split_into_pages_gives_the_same_list(
         assert listing.complete is (style != "search")
     if listing.complete:
         assert expected == right
+
+
+# To a sink
+
+
+class Kept:
+    """A sink that remembers what it was given, and fails from the `fails_at`th call on."""
+
+    def __init__(self, fails_at: int = 1_000) -> None:
+        self.writes: list[list[JsonObject]] = []
+        self._fails_at = fails_at
+
+    def write(self, objects: Sequence[JsonObject]) -> None:
+        if len(self.writes) >= self._fails_at:
+            raise ConfigurationError("the disk is full; make room")
+        self.writes.append(list(objects))
+
+    @property
+    def ids(self) -> list[JsonValue]:
+        return [item["id"] for write in self.writes for item in write]
+
+
+def ids_of(data: list[JsonObject]) -> list[JsonValue]:
+    return [item["id"] for item in data]
+
+
+def test_a_sink_gets_each_page_and_the_listing_holds_nothing() -> None:
+    sink = Kept()
+    listing = read(Service(objects(250)), paging=ALL, sink=sink)
+    assert [len(write) for write in sink.writes] == [100, 100, 50]
+    assert sink.ids == ids_of(objects(250))
+    assert listing.data == []
+    assert (listing.fetched, listing.scanned, listing.pages, listing.complete) == (250, 250, 3, True)
+
+
+def test_a_page_is_asked_for_after_the_sink_took_the_one_before() -> None:
+    order: list[str] = []
+    service = Service(objects(150))
+
+    async def fetch(request: Request) -> Answer:
+        order.append("asked")
+        return await service(request)
+
+    class Slow(Kept):
+        def write(self, objects: Sequence[JsonObject]) -> None:
+            order.append(f"took {len(objects)}")
+
+    read(fetch, paging=ALL, sink=Slow())
+    assert order == ["asked", "took 100", "asked", "took 50"]
+
+
+def test_a_sink_gets_only_what_passes_the_filter_and_no_more_than_wanted() -> None:
+    sink = Kept()
+    plan = replace(PLAN, keep={"status": "succeeded"})
+    whole = read(Service(objects(250)), plan=plan, paging=replace(ALL, max_items=50))
+    listing = read(Service(objects(250)), plan=plan, paging=replace(ALL, max_items=50), sink=sink)
+    assert sink.ids == ids_of(whole.data)
+    assert listing == replace(whole, data=[])
+
+
+def test_a_sink_is_not_called_for_a_page_without_a_match() -> None:
+    sink = Kept()
+    listing = read(Service(objects(250)), plan=replace(PLAN, keep={"status": "never"}), paging=ALL, sink=sink)
+    assert (sink.writes, listing.fetched, listing.scanned, listing.complete) == ([], 0, 250, True)
+
+
+def test_a_sink_gets_a_list_that_is_read_backwards_in_its_own_order() -> None:
+    sink = Kept()
+    listing = read(Service(objects(250)), asking(ending_before="ch_220"), paging=ALL, sink=sink)
+    assert sink.ids == ids_of(objects(220))
+    assert (listing.data, listing.fetched) == ([], 220)
+
+
+def test_a_sink_that_can_take_no_more_ends_the_read_with_its_error() -> None:
+    service = Service(objects(500))
+    with pytest.raises(ConfigurationError, match="the disk is full"):
+        read(service, paging=ALL, sink=Kept(fails_at=1))
+    assert len(service.asked) == 2
+
+
+def test_what_came_before_a_failure_is_in_the_sink() -> None:
+    sink = Kept()
+    page = {"data": [{"id": "ch_1"}], "has_more": True}
+    listing = read(Scripted(page, UnavailableError("down")), paging=ALL, sink=sink)
+    assert (sink.ids, listing.stopped_because, listing.fetched, listing.next_cursor) == (["ch_1"], "error", 1, "ch_1")
