@@ -14,7 +14,9 @@ import pluggy
 
 if TYPE_CHECKING:
     from spojit_stripe.connector import Connector
+    from spojit_stripe.jsonvalue import JsonValue
     from spojit_stripe.values import Outcome, Preview
+    from spojit_stripe.workflow import NodeType
 
 __all__ = ["GROUP", "hookimpl", "hookspec"]
 
@@ -31,6 +33,16 @@ def register_connectors() -> list[Connector]:  # pyright: ignore[reportReturnTyp
 @hookspec
 def register_secret_resolvers() -> dict[str, Callable[[str], str]]:  # pyright: ignore[reportReturnType]
     """Offer schemes for secret references: `{"vault": resolve}` serves `${vault:path}`."""
+
+
+@hookspec
+def register_node_types() -> list[NodeType]:  # pyright: ignore[reportReturnType]
+    """Offer node types; each `type:` of a workflow's node names one."""
+
+
+@hookspec
+def register_filters() -> dict[str, Callable[..., JsonValue]]:  # pyright: ignore[reportReturnType]
+    """Offer filters for expressions: `{"sku": sku}` serves `{{ order.item | sku }}`."""
 
 
 @hookspec

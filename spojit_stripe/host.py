@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pluggy
 
@@ -17,8 +17,11 @@ from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.records import Records, state_folder
 from spojit_stripe.redact import redact_text
 from spojit_stripe.session import Session
-from spojit_stripe.values import Secret
+from spojit_stripe.values import JsonValue, Secret
 from spojit_stripe.words import nearest
+
+if TYPE_CHECKING:
+    from spojit_stripe.workflow import NodeType, Vocabulary
 
 __all__ = ["Host", "plugin_manager"]
 
@@ -70,7 +73,7 @@ class Host:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connections = connections
-        self._clock = clock
+        self.clock = clock
         self._records: Records | None = None
         self._manager = plugin_manager(plugins)
         self.state = state_folder(state)
@@ -92,8 +95,20 @@ class Host:
     def records(self) -> Records:
         """The ledger and its neighbours, opened on first use. Raises `ConfigurationError`."""
         if self._records is None:
-            self._records = Records(self.state, self._clock)
+            self._records = Records(self.state, self.clock)
         return self._records
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Node types and filters of all plug-ins. Raises `ConfigurationError` where two share a name."""
+        from spojit_stripe.workflow import Vocabulary  # at use: a single call needs no workflows
+
+        types = cast("list[list[NodeType]]", self._manager.hook.register_node_types())
+        filters = cast("list[dict[str, Callable[..., JsonValue]]]", self._manager.hook.register_filters())
+        return Vocabulary(
+            _by_name(((one.name, one) for some in types for one in some), "node type"),
+            _by_name((pair for some in filters for pair in some.items()), "filter"),
+        )
 
     def connector(self, name: str) -> Connector:
         """Raises `ConfigurationError` for a connector that no plug-in offers."""
@@ -123,7 +138,7 @@ class Host:
             narrower=narrower,
             by_agent=by_agent,
             refuse_twins=refuse_twins,
-            clock=self._clock,
+            clock=self.clock,
         )
 
     def secret(self, connection: Connection) -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import re
@@ -12,11 +13,16 @@ from pathlib import Path
 import pytest
 
 from spojit_stripe import hookspecs
-from spojit_stripe.errors import RefusedError
+from spojit_stripe.data import ArtifactStore
+from spojit_stripe.engine import Bundle, RunContext, Watch, tasks_of
+from spojit_stripe.errors import ConfigurationError, RefusedError
 from spojit_stripe.hookspecs import GROUP
 from spojit_stripe.host import Host, plugin_manager
+from spojit_stripe.node import Sessions
+from spojit_stripe.steps import InProcessSteps
 from spojit_stripe.testing import FakeConnector, FakeWire, Workbench
 from spojit_stripe.values import Done, Failed, ToolCall
+from spojit_stripe.workflow import NodeType, check_workflow, load_workflow
 
 DOCS = Path(__file__).parents[1] / "docs" / "plugins.md"
 HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, f"{GROUP}_spec")]
@@ -27,19 +33,20 @@ def signature(name: str) -> str:
     return name + re.sub(r"'", "", str(inspect.signature(getattr(hookspecs, name))))
 
 
-def example() -> types.ModuleType:
-    """The plug-in of the documentation, to the letter."""
-    block = re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert block is not None
-    module = types.ModuleType("office_hours")
-    exec(compile(block[1], "docs/plugins.md", "exec"), vars(module))
+def example(place: int = 0) -> types.ModuleType:
+    """A plug-in of the documentation, to the letter."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    module = types.ModuleType("example")
+    exec(compile(blocks[place], "docs/plugins.md", "exec"), vars(module))
     return module
 
 
-def test_there_are_six_hooks() -> None:
+def test_there_are_eight_hooks() -> None:
     assert HOOKS == [
         "register_connectors",
         "register_secret_resolvers",
+        "register_node_types",
+        "register_filters",
         "before_call",
         "before_send",
         "after_send",
@@ -84,6 +91,78 @@ def test_the_example_serves_secrets(tmp_path: Path) -> None:
     file.write_text("connections: {a: {secret_key: '${vault:stripe/test}', mode: test}}")
     with Host(connections=file, state=tmp_path / "state", plugins=[example()]) as host:
         assert host.secret(host.connections.get("a")).reveal() == "sk_test_from_the_vault"
+
+
+WORKFLOW = re.search(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+INPUTS = "inputs: {type: object, properties: {order: {type: integer}}, required: [order]}\n"
+
+
+def test_the_examples_node_type_and_filter_run_in_a_workflow(tmp_path: Path) -> None:
+    """Twice at the same place, as after a crash: the key is the same."""
+    assert WORKFLOW is not None
+    plugin = example(1)
+    with Host(state=tmp_path / "state", plugins=[plugin]) as host:
+        workflow = load_workflow(f"name: docs\n{INPUTS}{WORKFLOW[1]}", vocabulary=host.vocabulary)
+        assert [str(fault) for fault in check_workflow(workflow, host.connectors)] == []
+        bundle = Bundle.of_record({"w.yaml": workflow.source}, tmp_path / "w.yaml", host.vocabulary)
+        context = RunContext(
+            bundle=bundle,
+            host=host,
+            store=ArtifactStore(tmp_path / "artifacts"),
+            sessions=Sessions(host),
+            watch=Watch("run-1"),
+        )
+        run = tasks_of(context)["run"]
+        for number in (1, 2):
+            ended = asyncio.run(_awaited(run(InProcessSteps("run-1"), {"inputs": {"order": 42}})))
+            assert ended == {"exceptions": 0, "planned": [], "value": {"room": "finance", "posted": number}}
+    first, second = plugin.ROOMS["finance"]
+    assert first == second
+    assert first["text"] == "Order 2026-000042 is paid."
+    assert first["key"].startswith("spojit-")
+
+
+async def _awaited(work):
+    return await work
+
+
+def test_the_example_of_another_host_runs(tmp_path: Path, wire: FakeWire) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("connections: {shop: {connector: fake, secret_key: fk_test_1234567890, mode: test}}")
+    plugin = types.ModuleType("fake")
+    plugin.register_connectors = hookspecs.hookimpl(lambda: [FakeConnector(wire)])
+    wire.will("GET /v1/payments/pay_7", {"id": "pay_7", "amount": 5})
+    with Host(connections=file, state=tmp_path / "state", plugins=[plugin]) as host:
+        assert asyncio.run(example(2).look(host, "pay_7")) == {"id": "pay_7", "amount": 5}
+
+
+@pytest.mark.parametrize("name", ["loop", "stripe-loop"])
+def test_a_node_type_that_is_built_in_can_not_be_taken(tmp_path: Path, name: str) -> None:
+    async def run(fields, context):
+        raise AssertionError
+
+    plugin = types.ModuleType("taken")
+    types_ = [NodeType(name=name, schema={"type": "object"}, run=run)]
+    plugin.register_node_types = hookspecs.hookimpl(lambda: types_)
+    with Host(state=tmp_path / "state", plugins=[plugin]) as host:
+        if name == "loop":
+            with pytest.raises(ConfigurationError, match="a plug-in offers a node type 'loop', which is built in"):
+                _ = host.vocabulary
+        else:
+            assert name in host.vocabulary.node_types
+
+
+def test_two_plug_ins_can_not_offer_the_same_name(tmp_path: Path) -> None:
+    plugins = []
+    for number in range(2):
+        plugin = types.ModuleType(f"filters{number}")
+        plugin.register_filters = hookspecs.hookimpl(lambda: {"sku": str})
+        plugins.append(plugin)
+    with (
+        Host(state=tmp_path / "state", plugins=plugins) as host,
+        pytest.raises(ConfigurationError, match="two plug-ins offer a filter 'sku'; uninstall one of them"),
+    ):
+        _ = host.vocabulary
 
 
 def test_the_packages_own_plug_in_is_installed_through_the_entry_point() -> None:

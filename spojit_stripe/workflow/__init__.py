@@ -11,11 +11,11 @@ from spojit_stripe.workflow.faults import Fault
 from spojit_stripe.workflow.load import load_workflow, read_workflow, text_of
 from spojit_stripe.workflow.mermaid import mermaid
 from spojit_stripe.workflow.model import (
-    NODE_TYPES,
     AgentLimits,
     AgentNode,
     Branch,
     ConditionNode,
+    ConnectorNode,
     DirectNode,
     Goto,
     HumanNode,
@@ -24,6 +24,7 @@ from spojit_stripe.workflow.model import (
     Node,
     OnError,
     ParallelNode,
+    PluginNode,
     ResponseNode,
     Schedule,
     SetNode,
@@ -33,15 +34,20 @@ from spojit_stripe.workflow.model import (
     Webhook,
     Workflow,
 )
+from spojit_stripe.workflow.nodes import read_node
 from spojit_stripe.workflow.schemas import check_inputs
+from spojit_stripe.workflow.sql import tables_of
 from spojit_stripe.workflow.subworkflows import file_of
+from spojit_stripe.workflow.vocabulary import NO_EXTRAS, NODE_TYPES, NodeContext, NodeType, Vocabulary
 
 __all__ = [
     "NODE_TYPES",
+    "NO_EXTRAS",
     "AgentLimits",
     "AgentNode",
     "Branch",
     "ConditionNode",
+    "ConnectorNode",
     "DirectNode",
     "Fault",
     "Goto",
@@ -49,14 +55,18 @@ __all__ = [
     "LoopNode",
     "Manual",
     "Node",
+    "NodeContext",
+    "NodeType",
     "OnError",
     "ParallelNode",
+    "PluginNode",
     "ResponseNode",
     "Schedule",
     "SetNode",
     "SqlNode",
     "SubworkflowNode",
     "Trigger",
+    "Vocabulary",
     "Webhook",
     "Workflow",
     "check_inputs",
@@ -64,6 +74,8 @@ __all__ = [
     "file_of",
     "load_workflow",
     "mermaid",
+    "read_node",
     "read_workflow",
+    "tables_of",
     "text_of",
 ]

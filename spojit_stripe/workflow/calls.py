@@ -1,13 +1,8 @@
-"""Connector nodes held against their tools: names, literal parameters, pins, policy, `once`.
-
-A parameter that a template gives is not known yet. So a call is checked as several: each
-time the templates become values of another kind. What is wrong every time is wrong whatever
-they become.
-"""
+"""Connector nodes held against their tools: names, literal parameters, pins, policy, `once`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 from spojit_stripe.catalog import Tool
@@ -19,16 +14,15 @@ from spojit_stripe.redact import redact
 from spojit_stripe.values import Effect, JsonObject, JsonValue, ToolCall, Writes
 from spojit_stripe.words import nearest
 from spojit_stripe.workflow.faults import Path, Report, quoted
+from spojit_stripe.workflow.guesses import dotted, lasting_faults
 from spojit_stripe.workflow.model import AgentNode, ConnectorNode, DirectNode, LoopNode, Node, Webhook, Workflow
 
 if TYPE_CHECKING:
     from spojit_stripe.connection import Connections
     from spojit_stripe.connector import Connector
 
-__all__ = ["check_calls", "dotted", "lasting_faults", "stand_ins"]
+__all__ = ["check_calls"]
 
-# What a template may become: one value of each kind. "x1" is what it becomes inside a text.
-_BECOMES: Final[tuple[JsonValue, ...]] = ("x1", 1, True, ["x1"], {"x1": "x1"})
 _STRICTNESS: Final = list(Writes)
 
 
@@ -39,6 +33,7 @@ def check_calls(
     checker = _Calls(report, connectors, connections)
     checker.trigger(workflow)
     checker.nodes(workflow.nodes, ())
+    checker.plans()
 
 
 class _Calls:
@@ -46,6 +41,20 @@ class _Calls:
         self._report = report
         self._connectors = connectors
         self._connections = connections
+        self._planners: dict[str, list[ConnectorNode]] = {}
+
+    def plans(self) -> None:
+        """An agent puts its plan to a person when it ends, and the others' when the run ends: one can't be both."""
+        for name, nodes in self._planners.items():
+            others = [node for node in nodes if isinstance(node, DirectNode)]
+            agent = next((node for node in nodes if isinstance(node, AgentNode)), None)
+            if agent is not None and others:
+                self._report.error(
+                    agent.path,
+                    f"agent {agent.id!r} and node {others[0].id!r} both plan writes on connection {name!r}, and a run "
+                    "has one plan for each",
+                    "give one of them a connection of its own, or policy: {writes: ask}",
+                )
 
     def trigger(self, workflow: Workflow) -> None:
         if isinstance(workflow.trigger, Webhook) and workflow.trigger.connection:
@@ -66,6 +75,8 @@ class _Calls:
             self._check_connection(node, connection)
         if connector is None:
             return
+        if _plans(node, connection) and (isinstance(node, AgentNode) or _writes(node, connector)):
+            self._planners.setdefault(node.connection, []).append(node)
         if isinstance(node, AgentNode):
             self._agent(node, connector, connection)
         elif isinstance(node, DirectNode):
@@ -119,7 +130,7 @@ class _Calls:
     # Agents
 
     def _agent(self, node: AgentNode, connector: Connector, connection: Connection | None) -> None:
-        for place, name in enumerate(node.tools):
+        for place, name in enumerate(node.tools or ()):
             tool = self._tool(connector, name, (*node.path, "tools", place))
             if tool is not None and not tool.annotations.read_only and not tool.binding.raw:
                 self._denied(node, connection, name, (*node.path, "tools", place))
@@ -168,7 +179,7 @@ class _Calls:
                 self._report.error((*node.path, "options", name), f"unknown option {quoted(name)}", advice)
 
     def _paging(self, node: DirectNode, tool: Tool) -> None:
-        for name in ("paginate", "max_items", "max_pages"):
+        for name in ("paginate", "max_items", "max_pages", "order"):
             path = (*node.path, name)
             if path in self._report.document.positions and not tool.is_list and not tool.binding.raw:
                 self._report.error(path, f"{name} is for lists, and {tool.name} gives one object", "leave it out")
@@ -223,6 +234,20 @@ class _Calls:
         return (path for path in positions if len(path) > len(start) and path[: len(start)] == start)
 
 
+def _plans(node: ConnectorNode, connection: Connection | None) -> bool:
+    given = [connection.policy.writes] if connection is not None else []
+    own = [node.policy.writes] if "writes" in node.policy.model_fields_set else []
+    return min((*given, *own), key=_STRICTNESS.index, default=None) is Writes.PLAN
+
+
+def _writes(node: ConnectorNode, connector: Connector) -> bool:
+    if not isinstance(node, DirectNode) or node.tool not in connector.catalog.names:
+        return False
+    tool = connector.catalog.tool(node.tool)
+    method = cast("JsonObject", node.params.source).get("method")
+    return method != "GET" if tool.binding.raw else not tool.annotations.read_only
+
+
 def _why_denied(connection: Connection) -> tuple[str, str] | None:
     """Why a connection lets nothing be written, and what would change it."""
     if connection.policy.writes is Writes.DENY:
@@ -244,52 +269,8 @@ def _stand_in(node: ConnectorNode) -> Connection:
     )
 
 
-def dotted(path: Path) -> str:
-    """A path as the catalog's messages write it."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
-
-
 def _templated(compiled: Compiled, path: Path) -> bool:
     return any(one[: len(path)] == path for one in compiled.paths)
-
-
-def stand_ins(compiled: Compiled) -> Iterator[JsonObject]:
-    """The value as several objects, its templates become values of one kind after another."""
-    for becomes in _BECOMES if compiled.paths else (None,):
-        yield cast("JsonObject", _filled(compiled, compiled.source, (), becomes))
-
-
-def _filled(compiled: Compiled, value: JsonValue, path: Path, becomes: JsonValue) -> JsonValue:
-    if path in compiled.paths:
-        return becomes if compiled.is_expression(path) else _text_around(cast("str", value))
-    if isinstance(value, dict):
-        return {key: _filled(compiled, inner, (*path, key), becomes) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(compiled, item, (*path, place), becomes) for place, item in enumerate(value)]
-    return value
-
-
-def _text_around(text: str) -> str:
-    """A text with its templates become `x1`, which is good as an id in a path."""
-    start, found = 0, ""
-    while (opening := text.find("{{", start)) >= 0:
-        closing = text.find("}}", opening)
-        found += f"{text[start:opening]}x1"
-        start = closing + 2 if closing >= 0 else len(text)
-    return found + text[start:]
-
-
-def lasting_faults(compiled: Compiled, faults: Callable[[JsonObject], tuple[str, ...]]) -> tuple[str, ...]:
-    """The lines of `faults` that hold whatever the templates become."""
-    lasting: dict[str, None] | None = None
-    for params in stand_ins(compiled):
-        found = faults(params)
-        lasting = dict.fromkeys(found if lasting is None else (line for line in lasting if line in found))
-    at_templates = tuple(f"{dotted(path)}: " for path in compiled.paths)
-    return tuple(line for line in lasting or () if not line.startswith(at_templates))
 
 
 def _check_nulls(report: Report, node: DirectNode, tool: Tool) -> None:

@@ -27,7 +27,7 @@ def check_workflow(
     `connectors` by name, as `Host.connectors` has them. Without `connections` nothing is said
     of connections. Reads the files of subworkflows, sends nothing.
     """
-    report = Report(workflow.document)
+    report = Report(workflow.document, workflow.vocabulary)
     check_calls(report, workflow, connectors, connections)
     check_references(report, workflow, connectors)
     check_flow(report, workflow)

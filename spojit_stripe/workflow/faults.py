@@ -10,6 +10,7 @@ from spojit_stripe.errors import ConfigurationError, InputError
 from spojit_stripe.expressions import Compiled, parse_value
 from spojit_stripe.redact import printable, redact_text
 from spojit_stripe.values import JsonObject, JsonValue
+from spojit_stripe.workflow.vocabulary import NO_EXTRAS, Vocabulary
 from spojit_stripe.yamlfile import Document
 
 __all__ = ["Fault", "Path", "Report", "Severity", "fault_of_file", "quoted"]
@@ -67,8 +68,9 @@ def fault_of_file(error: ConfigurationError, name: str) -> Fault:
 class Report:
     """Gathers faults of one document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, vocabulary: Vocabulary = NO_EXTRAS) -> None:
         self.document = document
+        self.vocabulary = vocabulary
         self._found: dict[Fault, None] = {}
 
     def error(self, path: Path, message: str, suggestion: str = "") -> None:
@@ -107,7 +109,7 @@ class Report:
     def compiled(self, path: Path, value: JsonValue, what: str) -> Compiled:
         """`value` with its templates; what can't be compiled is a fault."""
         sound = self._sound(path, value, what)
-        return parse_value(sound)
+        return parse_value(sound, filters=self.vocabulary.filters)
 
     def _sound(self, path: Path, value: JsonValue, what: str) -> JsonValue:
         if isinstance(value, Mapping):
@@ -119,7 +121,7 @@ class Report:
             return [self._sound((*path, place), item, f"{what}[{place}]") for place, item in enumerate(value)]
         if isinstance(value, str):
             try:
-                parse_value(value)
+                parse_value(value, filters=self.vocabulary.filters)
             except InputError as error:
                 self.line(path, error.message, f"{what}: ")
                 return _UNKNOWN

@@ -15,6 +15,7 @@ from spojit_stripe.workflow.model import Webhook, Workflow, walk
 from spojit_stripe.workflow.nodes import read_nodes
 from spojit_stripe.workflow.schemas import check_schema
 from spojit_stripe.workflow.triggers import read_trigger
+from spojit_stripe.workflow.vocabulary import NO_EXTRAS, Vocabulary
 from spojit_stripe.yamlfile import Document, parse
 
 __all__ = ["load_workflow", "read_workflow", "text_of"]
@@ -33,21 +34,25 @@ def text_of(path: Path) -> str:
         raise ConfigurationError(f"can't read {path}: it is no UTF-8 text") from None
 
 
-def load_workflow(source: Path | str, *, name: str = "workflow.yaml") -> Workflow:
+def load_workflow(source: Path | str, *, name: str = "workflow.yaml", vocabulary: Vocabulary = NO_EXTRAS) -> Workflow:
     """The workflow of a file, or of a text that messages call `name`.
+
+    `vocabulary` is what plug-ins add, `Host.vocabulary`.
 
     Raises `InputError` with every structural fault in `faults`, `ConfigurationError` where
     the file can't be read.
     """
     text, name = (text_of(source), str(source)) if isinstance(source, Path) else (source, name)
-    workflow, faults = read_workflow(text, name)
+    workflow, faults = read_workflow(text, name, vocabulary)
     lines = tuple(str(fault) for fault in faults)
     if workflow is None or lines:
         raise InputError(lines[0], faults=lines)
     return workflow
 
 
-def read_workflow(text: str, name: str) -> tuple[Workflow | None, tuple[Fault, ...]]:
+def read_workflow(
+    text: str, name: str, vocabulary: Vocabulary = NO_EXTRAS
+) -> tuple[Workflow | None, tuple[Fault, ...]]:
     """The workflow as far as it can be read, and what is wrong with its form.
 
     Only one without faults may run; the others are for `check_workflow`, to tell all at once.
@@ -56,7 +61,7 @@ def read_workflow(text: str, name: str) -> tuple[Workflow | None, tuple[Fault, .
         document = parse(text, name)
     except ConfigurationError as error:
         return None, (fault_of_file(error, name),)
-    report = Report(document)
+    report = Report(document, vocabulary)
     workflow = _workflow(report, document, text)
     return workflow, report.faults
 
@@ -80,6 +85,7 @@ def _workflow(report: Report, document: Document, text: str) -> Workflow | None:
         trusted_ids=fields.texts("trusted_ids"),
         nodes=read_nodes(report, fields.data["nodes"], ("nodes",), "nodes") if "nodes" in fields else (),
         document=document,
+        vocabulary=report.vocabulary,
         source=text,
     )
     _check_trusted(report, workflow)

@@ -111,7 +111,7 @@ def _label(node: Node) -> str:
         raw = f": {source['method']} {source['path']}" if isinstance(source, dict) and _is_raw(source) else ""
         what = f"{node.tool}{raw}"
     elif isinstance(node, AgentNode):
-        what = f"agent: {', '.join(node.tools)}"
+        what = f"agent: {', '.join(node.tools or ('all that read',))}"
     elif isinstance(node, SubworkflowNode):
         what = node.workflow
     elif isinstance(node, LoopNode):

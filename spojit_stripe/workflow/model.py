@@ -15,7 +15,8 @@ What later nodes read of an earlier one, by its id:
 A node that `when` skipped, or that failed under `on_error`, gives null. Nodes inside another
 are seen only inside it. Beside node ids there are `input` (declared inputs that were left out
 are null), `run` (`id`, `workflow`, `started_at`), `errors` (by node id, what failed and was
-gone on after) and, inside a loop, its item.
+gone on after), `meta` (by node id, how a connector's answer came about: request ids, ledger
+entry, what of an agent's answer is `ungrounded`) and, inside a loop, its item.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from spojit_stripe.connection import Policy
 from spojit_stripe.expressions import FUNCTIONS, Compiled
 from spojit_stripe.values import JsonObject, JsonValue, Paging
 from spojit_stripe.workflow.faults import Path
+from spojit_stripe.workflow.vocabulary import Vocabulary
 from spojit_stripe.yamlfile import Document
 
 __all__ = [
-    "NODE_TYPES",
     "RESERVED",
     "ROOTS",
     "AgentLimits",
@@ -47,6 +48,7 @@ __all__ = [
     "Node",
     "OnError",
     "ParallelNode",
+    "PluginNode",
     "ResponseNode",
     "Schedule",
     "SetNode",
@@ -60,8 +62,7 @@ __all__ = [
     "walk",
 ]
 
-NODE_TYPES: Final = ("connector", "transform", "condition", "loop", "parallel", "human", "subworkflow", "response")
-ROOTS: Final = ("input", "run", "errors")
+ROOTS: Final = ("input", "run", "errors", "meta")
 RESERVED: Final = frozenset((*ROOTS, *FUNCTIONS, "true", "false", "none", "not", "and", "or", "in", "is", "if", "else"))
 
 _NO_POLICY: Final = Policy()
@@ -148,23 +149,29 @@ class DirectNode(ConnectorNode):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentLimits:
-    """Where an agent stops, whatever it has."""
+    """Where an agent stops, whatever it has. `seconds` count its work, not the wait for a person."""
 
     turns: int = 12
     tool_calls: int = 30
     tokens: int = 200_000
     cost_usd: float = 1.0
+    seconds: int = 900
+    objects: int = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentNode(ConnectorNode):
-    """Some tools and a prompt, given to a model."""
+    """Some tools and a prompt, given to a model. No `tools` means all that only read.
+
+    `on_limit` says whether a reached limit ends the node with what is known, or fails it.
+    """
 
     prompt: Compiled
-    tools: tuple[str, ...]
+    tools: tuple[str, ...] | None = None
     model: str | None = None
     limits: AgentLimits = AgentLimits()
     response_schema: JsonObject | None = None
+    on_limit: Literal["incomplete", "fail"] = "incomplete"
 
     def values(self) -> Iterator[tuple[Path, Compiled]]:
         yield from super().values()
@@ -278,6 +285,20 @@ class SubworkflowNode(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginNode(Node):
+    """A node of a plug-in's type, called `kind`. `fields` are its own keys."""
+
+    type: ClassVar[str] = "plug-in"
+
+    kind: str
+    fields: Compiled
+
+    def values(self) -> Iterator[tuple[Path, Compiled]]:
+        yield from super().values()
+        yield self.path, self.fields
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResponseNode(Node):
     """Answers a synchronous caller and ends the run."""
 
@@ -333,6 +354,7 @@ class Workflow:
     trusted_ids: tuple[str, ...]
     nodes: tuple[Node, ...]
     document: Document = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
     source: str = field(repr=False)
 
     @property

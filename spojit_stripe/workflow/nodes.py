@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict, cast
 from pydantic import ValidationError
 
 from spojit_stripe.connection import Cap, Caps, Policy
+from spojit_stripe.errors import InputError
 from spojit_stripe.expressions import Compiled
 from spojit_stripe.expressions.bounds import kind_of
 from spojit_stripe.redact import redact_text
@@ -16,8 +17,8 @@ from spojit_stripe.values import JsonValue, Paging
 from spojit_stripe.words import nearest
 from spojit_stripe.workflow.faults import Path, Report, quoted
 from spojit_stripe.workflow.fields import Fields
+from spojit_stripe.workflow.guesses import lasting_faults
 from spojit_stripe.workflow.model import (
-    NODE_TYPES,
     RESERVED,
     AgentLimits,
     AgentNode,
@@ -30,6 +31,7 @@ from spojit_stripe.workflow.model import (
     Node,
     OnError,
     ParallelNode,
+    PluginNode,
     ResponseNode,
     SetNode,
     SqlNode,
@@ -37,15 +39,24 @@ from spojit_stripe.workflow.model import (
     Unreadable,
 )
 from spojit_stripe.workflow.schemas import check_schema
+from spojit_stripe.workflow.vocabulary import NO_EXTRAS, NODE_TYPES, NodeType, Vocabulary
+from spojit_stripe.yamlfile import Document
 
-__all__ = ["read_nodes"]
+__all__ = ["read_node", "read_nodes"]
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _COMMON: Final = ("id", "type", "when", "on_error", "timeout")
 _CONNECTOR: Final = (*_COMMON, "connector", "connection", "mode", "policy")
-_DIRECT: Final = (*_CONNECTOR, "tool", "params", "options", "paginate", "max_items", "max_pages", "once")
-_AGENT: Final = (*_CONNECTOR, "prompt", "tools", "model", "limits", "response_schema")
-_LIMITS: Final[Mapping[str, int]] = {"turns": 1_000, "tool_calls": 10_000, "tokens": 100_000_000}
+_PAGING: Final = ("paginate", "max_items", "max_pages", "order")
+_DIRECT: Final = (*_CONNECTOR, "tool", "params", "options", *_PAGING, "once")
+_AGENT: Final = (*_CONNECTOR, "prompt", "tools", "model", "limits", "response_schema", "on_limit")
+_LIMITS: Final[Mapping[str, int]] = {
+    "turns": 1_000,
+    "tool_calls": 10_000,
+    "tokens": 100_000_000,
+    "seconds": 86_400,
+    "objects": 10_000_000,
+}
 _POLICY_KEYS: Final = (*Policy.model_fields, *Caps.model_fields, *Cap.model_fields)
 _DEEPEST: Final = 20
 _MOST: Final = 10**9
@@ -74,6 +85,20 @@ def read_nodes(report: Report, value: JsonValue, path: Path, what: str, depth: i
     return tuple(node for node in found if node is not None)
 
 
+def read_node(data: JsonValue, vocabulary: Vocabulary = NO_EXTRAS) -> Node:
+    """One node that stands in no file. Raises `InputError`, its `faults` all that is wrong with its form."""
+    report = Report(Document("node", data), vocabulary)
+    node = _node(report, data, (), 0)
+    lines = tuple(f"{one.message}{'; ' if one.suggestion else ''}{one.suggestion}" for one in report.faults)
+    if node is None or lines:
+        raise InputError(lines[0], faults=lines)
+    return node
+
+
+def _types(report: Report) -> tuple[str, ...]:
+    return (*NODE_TYPES, *report.vocabulary.node_types)
+
+
 def _node(report: Report, value: JsonValue, path: Path, depth: int) -> Node | None:
     if not isinstance(value, dict):
         report.error(path, f"a node is {kind_of(value)}, but a mapping is needed", "write - id: …")
@@ -82,8 +107,11 @@ def _node(report: Report, value: JsonValue, path: Path, depth: int) -> Node | No
     what = f"node {quoted(given_id)}" if isinstance(given_id, str) else "the node"
     fields = Fields(report, value, path, what)
     id_ = _id(fields)
-    kind = fields.text("type", required=True, advice=f"it is one of {', '.join(NODE_TYPES)}")
+    kind = fields.text("type", required=True, advice=f"it is one of {', '.join(_types(report))}")
     read = _READERS.get(kind or "")
+    extra = report.vocabulary.node_types.get(kind or "")
+    if extra is not None:
+        return _plugin(fields, _common(fields, id_ or "?"), extra)
     if kind is None or read is None:
         _unknown_type(fields, kind)
         return Unreadable(id=id_ or "?", path=path)
@@ -92,7 +120,8 @@ def _node(report: Report, value: JsonValue, path: Path, depth: int) -> Node | No
 
 def _unknown_type(fields: Fields, kind: str | None) -> None:
     if kind is not None:
-        guess = nearest(kind, NODE_TYPES) or f"it is one of {', '.join(NODE_TYPES)}"
+        known = _types(fields.report)
+        guess = nearest(kind, known) or f"it is one of {', '.join(known)}"
         fields.error("type", f"unknown node type {quoted(kind)}", guess)
 
 
@@ -148,10 +177,11 @@ def _connector(fields: Fields, common: _Common, _depth: int) -> Node:
             connection=connection,
             policy=policy,
             prompt=fields.compiled_text("prompt", required=True),
-            tools=fields.texts("tools", required=True),
+            tools=fields.texts("tools", required=True) if "tools" in fields else None,
             model=fields.text("model"),
             limits=_limits(fields),
             response_schema=check_schema(fields, "response_schema"),
+            on_limit=fields.choice("on_limit", ("incomplete", "fail"), "incomplete"),
         )
     return DirectNode(
         **common,
@@ -161,12 +191,19 @@ def _connector(fields: Fields, common: _Common, _depth: int) -> Node:
         tool=fields.text("tool", required=True) or "",
         params=fields.compiled_mapping("params"),
         options=fields.compiled_mapping("options"),
-        paging=Paging(
-            paginate=fields.choice("paginate", ("page", "all"), "page"),
-            max_items=fields.integer("max_items", least=1, most=_MOST),
-            max_pages=fields.integer("max_pages", least=1, most=_MOST),
-        ),
+        paging=_paging(fields),
         once=fields.compiled_text("once") if "once" in fields else None,
+    )
+
+
+def _paging(fields: Fields) -> Paging:
+    if "order" in fields and fields.data.get("paginate", "page") == "page":
+        fields.error("order", "order is for whole lists", "write paginate: all, or leave it out")
+    return Paging(
+        paginate=fields.choice("paginate", ("page", "all"), "page"),
+        max_items=fields.integer("max_items", least=1, most=_MOST),
+        max_pages=fields.integer("max_pages", least=1, most=_MOST),
+        order=fields.choice("order", ("newest", "any"), "newest"),
     )
 
 
@@ -210,6 +247,8 @@ def _limits(fields: Fields) -> AgentLimits:
         tool_calls=numbers["tool_calls"] or default.tool_calls,
         tokens=numbers["tokens"] or default.tokens,
         cost_usd=float(cost),
+        seconds=numbers["seconds"] or default.seconds,
+        objects=numbers["objects"] or default.objects,
     )
 
 
@@ -325,6 +364,23 @@ def _subworkflow(fields: Fields, common: _Common, _depth: int) -> Node:
         workflow=fields.text("workflow", required=True, advice="give its path from this file") or "",
         inputs=fields.compiled_mapping("inputs"),
     )
+
+
+def _plugin(fields: Fields, common: _Common, kind: NodeType) -> Node:
+    properties = kind.schema.get("properties")
+    known = [*properties] if isinstance(properties, dict) else []
+    fields.only((*_COMMON, *known))
+    own = {name: fields.data[name] for name in known if name in fields}
+    compiled = fields.report.compiled(fields.path, own, fields.what)
+    # jsonschema is slow to import, and few workflows have such nodes.
+    from spojit_stripe.catalog.check import Checker
+
+    checker = Checker(f"node type {kind.name!r}", {**kind.schema, "additionalProperties": False})
+    for line in lasting_faults(compiled, checker.faults):
+        name = line.partition(": ")[0]
+        place = (*fields.path, name) if name in own else fields.path
+        fields.report.line(place, line)
+    return PluginNode(**common, kind=kind.name, fields=compiled)
 
 
 def _response(fields: Fields, common: _Common, _depth: int) -> Node:

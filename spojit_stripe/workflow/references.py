@@ -19,6 +19,7 @@ from spojit_stripe.workflow.model import (
     AgentNode,
     Branch,
     ConditionNode,
+    ConnectorNode,
     DirectNode,
     Goto,
     HumanNode,
@@ -166,6 +167,8 @@ class _Walker:
         root = reference.root
         if root == "errors":
             self._errors(path, reference)
+        elif root == "meta":
+            self._meta(path, reference, scope)
         elif root not in scope.shapes:
             self._absent(node, path, reference, scope)
         else:
@@ -191,6 +194,17 @@ class _Walker:
         elif place.node.on_error == "fail":
             advice = f"give {name!r} on_error: continue, or goto"
             self._report.error(path, f"{reference}: the run ends where node {name!r} fails", advice)
+
+    def _meta(self, path: Path, reference: Reference, scope: _Scope) -> None:
+        if not reference.path:
+            return
+        name = str(reference.path[0])
+        place = self._places.get(name)
+        if place is None:
+            self._report.error(path, f"{reference}: there is no node {quoted(name)}", nearest(name, self._places))
+        elif not isinstance(place.node, ConnectorNode) or name not in scope.shapes:
+            why = "has not run yet" if isinstance(place.node, ConnectorNode) else "is no connector node"
+            self._report.error(path, f"{reference}: node {name!r} {why}, so there is no meta of it")
 
     def _absent(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         root = reference.root

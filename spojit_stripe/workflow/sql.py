@@ -14,7 +14,7 @@ from spojit_stripe.words import nearest
 from spojit_stripe.workflow.faults import Report, quoted
 from spojit_stripe.workflow.model import SqlNode
 
-__all__ = ["check_sql"]
+__all__ = ["check_sql", "tables_of"]
 
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'"
@@ -60,6 +60,13 @@ def check_sql(report: Report, node: SqlNode, tables: Iterable[str]) -> None:
                 f"there is {listed(known.values())}" if known else "none has run"
             )
             report.error(path, f"sql reads from {quoted(table)}, and no earlier node is called so", guess)
+
+
+def tables_of(sql: str) -> set[str]:
+    """What the statement reads from, in lower case, common table expressions left out."""
+    tokens = [*_tokens(sql)]
+    own = {name.lower() for name in _named_in_with(tokens)}
+    return {table.lower() for table in _tables(tokens)} - own
 
 
 def _check_parameters(report: Report, node: SqlNode, used: set[str]) -> None:

@@ -8,8 +8,8 @@ from typing import cast
 from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.expressions.bounds import listed
 from spojit_stripe.values import JsonObject
-from spojit_stripe.workflow.calls import dotted, lasting_faults
 from spojit_stripe.workflow.faults import Report, quoted
+from spojit_stripe.workflow.guesses import dotted, lasting_faults
 from spojit_stripe.workflow.load import read_workflow, text_of
 from spojit_stripe.workflow.model import Schedule, SubworkflowNode, Workflow
 from spojit_stripe.workflow.schemas import checker_of
@@ -33,7 +33,7 @@ def _check(report: Report, workflow: Workflow, node: SubworkflowNode) -> None:
     path = (*node.path, "workflow")
     try:
         file = file_of(node, workflow)
-        inner, faults = read_workflow(text_of(file), str(file))
+        inner, faults = read_workflow(text_of(file), str(file), report.vocabulary)
     except ConfigurationError as error:
         report.error(path, error.message, "give its path from the folder of this file")
         return
@@ -62,7 +62,7 @@ def _circle(workflow: Workflow, above: tuple[File, ...], clean: set[File]) -> st
             continue
         file = file_of(node, workflow)
         try:
-            inner, _ = read_workflow(text_of(file), str(file))
+            inner, _ = read_workflow(text_of(file), str(file), workflow.vocabulary)
         except ConfigurationError:
             continue
         found = _circle(inner, (*above, file.resolve()), clean) if inner is not None else None

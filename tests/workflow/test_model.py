@@ -52,6 +52,7 @@ nodes:
     paginate: all
     max_items: 1000
     max_pages: 20
+    order: any
     timeout: 5m
     on_error: {goto: answer}
   - id: note
@@ -102,7 +103,7 @@ nodes:
 def test_one_of_each(check) -> None:
     """Nothing is wrong with it but what `goto` may go past."""
     assert [str(fault) for fault in check(EVERYTHING)] == [
-        f"case.yaml:62:{column}: warning: {reference}: node {node!r} may not have run (on_error of 'charges' goes past "
+        f"case.yaml:63:{column}: warning: {reference}: node {node!r} may not have run (on_error of 'charges' goes past "
         "it to 'answer'), and its output is null then; give this node a when: too"
         for column, reference, node in ((41, "choose.word", "choose"), (68, "look.ok", "look"))
     ]
@@ -111,7 +112,7 @@ def test_one_of_each(check) -> None:
     assert workflow.trigger == Webhook(connection="test", events=("charge.failed", "charge.succeeded"))
     charges, note, rows, made, choose, each, ask, look, sub, answer = workflow.nodes
     assert isinstance(charges, DirectNode)
-    assert charges.paging == Paging(paginate="all", max_items=1000, max_pages=20)
+    assert charges.paging == Paging(paginate="all", max_items=1000, max_pages=20, order="any")
     assert (charges.timeout, charges.on_error, charges.type) == (300.0, Goto("answer"), "connector")
     assert charges.params.source == {"customer": "{{ input.id }}", "limit": 5}
     assert isinstance(note, DirectNode)

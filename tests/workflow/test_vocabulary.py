@@ -1,0 +1,93 @@
+"""Node types and filters of plug-ins, as a file is checked: like the built-in ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from spojit_stripe.connector import Connector
+from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.workflow import NodeType, PluginNode, Vocabulary, check_workflow, load_workflow, read_workflow
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "room": {"type": "string", "enum": ["finance", "support"]},
+        "count": {"type": "integer", "minimum": 1},
+        "options": {"type": "object", "properties": {"loud": {"type": "boolean"}}, "additionalProperties": False},
+    },
+    "required": ["room"],
+}
+
+
+async def _run(fields: Any, context: Any) -> Any:
+    raise AssertionError("nothing runs while a file is checked")
+
+
+VOCABULARY = Vocabulary(
+    {"chat": NodeType(name="chat", schema=SCHEMA, run=_run)},
+    {"sku": lambda value, sep="-": f"SKU{sep}{value}"},
+)
+
+
+@pytest.mark.parametrize(
+    ("node", "lines"),
+    [
+        ("{id: a, type: chat, room: finance, count: 2, options: {loud: true}}", []),
+        ('{id: a, type: chat, room: "{{ input.room }}", count: "{{ input.n }}"}', []),
+        ("{id: a, type: chat, room: finance, when: false, on_error: continue, timeout: 5s}", None),
+        ("{id: a, type: caht, room: finance}", ["3:13: unknown node type 'caht'; did you mean 'chat'?"]),
+        ("{id: a, type: chat, rom: finance}", ["unknown key 'rom' in node 'a'; did you mean 'room'?", "room"]),
+        ("{id: a, type: chat, room: sales}", ["room"]),
+        ("{id: a, type: chat, room: finance, count: 0}", ["count"]),
+        ("{id: a, type: chat, room: finance, options: {lout: true}}", ["lout"]),
+        ('{id: a, type: chat, room: finance, count: "{{ inptu.n }}"}', ["inptu"]),
+        ('{id: a, type: transform, set: {n: "{{ 1 | sku }}"}}', []),
+        ('{id: a, type: transform, set: {n: "{{ 1 | sku(2, 3) }}"}}', ["sku"]),
+        ('{id: a, type: transform, set: {n: "{{ 1 | skuu }}"}}', ["did you mean 'sku'"]),
+    ],
+)
+def test_a_file_is_held_against_what_plug_ins_offer(
+    connectors: Mapping[str, Connector], node: str, lines: list[str] | None
+) -> None:
+    inputs = "inputs: {type: object, properties: {room: {type: string}, n: {type: integer}}}"
+    text = f"name: x\nnodes:\n  - {node}\n{inputs}\n"
+    workflow, faults = read_workflow(text, "x.yaml", VOCABULARY)
+    found = [*faults, *(check_workflow(workflow, connectors) if workflow is not None else ())]
+    errors = sorted({str(fault) for fault in found if fault.severity == "error"})
+    if lines is None:
+        assert errors == []
+        return
+    assert len(errors) == len(lines), errors
+    for line in lines:
+        assert any(line in error for error in errors), errors
+
+
+def test_a_plug_ins_node_knows_its_kind_and_its_templates() -> None:
+    text = 'name: x\nnodes: [{id: a, type: chat, room: finance, count: "{{ run.started_at }}"}]\n'
+    (node,) = load_workflow(text, vocabulary=VOCABULARY).nodes
+    assert isinstance(node, PluginNode)
+    assert node.kind == "chat"
+    assert [reference.root for _, compiled in node.values() for reference in compiled.references] == ["run"]
+
+
+def test_without_the_plug_in_the_type_is_unknown() -> None:
+    _, faults = read_workflow("name: x\nnodes: [{id: a, type: chat, room: finance}]\n", "x.yaml")
+    assert [str(fault) for fault in faults] == [
+        "x.yaml:2:17: unknown node type 'chat'; it is one of connector, transform, condition, loop, parallel, human, "
+        "subworkflow, response"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("types", "filters", "line"),
+    [
+        ({"human": NodeType(name="human", schema=SCHEMA, run=_run)}, {}, "offers a node type 'human'"),
+        ({}, {"money": str}, "offers a filter 'money'"),
+    ],
+)
+def test_nothing_built_in_can_be_taken(types: dict[str, NodeType], filters: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigurationError, match=line):
+        Vocabulary(types, filters)
