@@ -1,0 +1,387 @@
+"""Runs in this process: each with a folder, a lock and a database of its own, nothing to start.
+
+    run ─► its row, its files ─► lock ─► engine: steps … ─► done, failed, or waits for a person
+    resume ─► lock ─► wind back what failed ─► engine: recorded steps, then the rest
+
+The lock is the operating system's: it is gone when the process is, however that ended. So a run
+whose row says `running`, and whose lock nobody holds, was interrupted, and can be resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import time
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Final, cast
+
+from spojit_stripe.calling import approval_topic
+from spojit_stripe.data import ArtifactStore, segment, thaw
+from spojit_stripe.engine import durable
+from spojit_stripe.engine.bundle import Bundle
+from spojit_stripe.engine.context import RunContext
+from spojit_stripe.engine.frames import Failure
+from spojit_stripe.engine.runner import tasks_of
+from spojit_stripe.engine.scope import recorded_form, refuse_handles
+from spojit_stripe.engine.watch import Listener, Watch
+from spojit_stripe.errors import ConfigurationError, InputError, RefusedError
+from spojit_stripe.host import Host
+from spojit_stripe.node import Sessions
+from spojit_stripe.records import Approval, Entry, Run, RunState, State
+from spojit_stripe.redact import redact_object
+from spojit_stripe.values import JsonObject, JsonValue
+from spojit_stripe.workflow import check_inputs
+
+__all__ = ["Embedded", "Interrupted"]
+
+_SUBFOLDER: Final = "runs"
+_LOCK_TRIES: Final = 5
+_LOCK_SECONDS: Final = 0.1
+
+
+class Interrupted(Exception):  # no error: a person stopped the process, and the run can be resumed
+    """The process was asked to stop; what was under way has ended and is recorded."""
+
+
+class Embedded:
+    """The runs of one state folder, carried out by this process.
+
+    `listener` sees what a run does. Raises `ConfigurationError` where another process holds a run
+    or its database is no good; then nothing was changed.
+    """
+
+    def __init__(self, host: Host, listener: Listener | None = None) -> None:
+        self._host = host
+        self._listener = listener
+        self.store = ArtifactStore(host.state)
+
+    # What people do with runs
+
+    def start(self, bundle: Bundle, inputs: JsonObject, run_id: str, *, wait: bool = False) -> Run:
+        """Run a workflow to its end, or until it waits for a person (`wait`: through that too).
+
+        A run of that id is never begun twice: one that has ended is given as it ended, any
+        other has to be resumed. Raises `InputError` for faulty inputs, `Interrupted`.
+        """
+        workflow = bundle.workflows[bundle.root]
+        checked = check_inputs(workflow, inputs)
+        _check_clean(checked)
+        runs = self._host.records.runs
+        run = Run(
+            id=run_id,
+            workflow=workflow.name,
+            version=bundle.digest,
+            file=str(bundle.file.absolute()),
+            engine=durable.sqlite_url(self._folder(run_id).absolute() / "engine.db"),
+            inputs=cast("JsonObject", recorded_form(checked, self.store, f"{segment(run_id)}/inputs")),
+            state=RunState.RUNNING,
+            created=int(self._host.clock()),
+            finished=None,
+            resumes=0,
+            resumed=0,
+            retried=(),
+            exceptions=0,
+            output=None,
+            error=None,
+        )
+        earlier = runs.find(run_id)
+        if earlier is not None:
+            return self._earlier(earlier, run)
+        with self._locked(run_id):
+            runs.keep_version(bundle.digest, bundle.to_json())
+            if not runs.create(run):
+                return self._earlier(runs.get(run_id), run)
+            return self._drive(run, bundle, wait=wait)
+
+    def _earlier(self, earlier: Run, asked: Run) -> Run:
+        if (earlier.version, earlier.inputs) != (asked.version, asked.inputs):
+            what = "another version of the workflow" if earlier.version != asked.version else "other inputs"
+            raise InputError(
+                f"run {earlier.id} was begun with {what}; take another --run-id, or look with "
+                f"`spojit-stripe runs show {earlier.id}`"
+            )
+        if earlier.state is RunState.DONE:
+            return earlier
+        state = self.state_of(earlier)
+        what_next = "runs show" if state == "running" else "runs resume"
+        raise RefusedError(
+            f"run {earlier.id} has begun already and is {state}, so it was not begun again; "
+            f"go on with `spojit-stripe {what_next} {earlier.id}`"
+        )
+
+    def resume(self, run_id: str, *, wait: bool = False) -> Run:
+        """Go on with a run from where it stands: interrupted, waiting, failed or cancelled.
+
+        What failed for certain is tried again under the next generation of its key; a call of
+        unknown outcome is settled first, under its own. Raises `Interrupted`.
+        """
+        runs = self._host.records.runs
+        run = runs.get(run_id)
+        with self._locked(run_id):
+            run = runs.get(run_id)
+            if run.state is RunState.DONE:
+                return run
+            bundle = self.bundle_of(run)
+            if run.state is not RunState.RUNNING:  # else it may have been stopped before it had one
+                durable.check(run.engine)
+            if run.state.ended:
+                self._wind_back(run)
+            else:
+                runs.set_state(run_id, RunState.RUNNING)
+            return self._drive(runs.get(run_id), bundle, wait=wait)
+
+    def bundle_of(self, run: Run) -> Bundle:
+        """The files that a run runs, as they were when it began."""
+        files = self._host.records.runs.version(run.version)
+        return Bundle.of_record(files, Path(run.file), self._host.vocabulary)
+
+    def _wind_back(self, run: Run) -> None:
+        failed = [entry for entry in self._writes(run.id) if entry.state is State.FAILED]
+        points: list[tuple[str, int]] = []
+        failure = (run.error or {}).get("failure")
+        if isinstance(failure, dict):
+            points = Failure.of_json(failure).points(run.id)
+        durable.rewind(run.engine, run.id, points)
+        self._host.records.runs.resume(run.id, tuple(entry.id for entry in failed))
+
+    def _writes(self, run_id: str) -> list[Entry]:
+        return list(self._host.records.ledger.entries(run_id=run_id, writes_only=True))
+
+    def cancel(self, run_id: str) -> Run:
+        """Let no further step of a run begin. What was sent stays sent, and is in the ledger.
+
+        Raises `InputError` where the run has ended.
+        """
+        runs = self._host.records.runs
+        run = runs.get(run_id)
+        if run.state.ended:
+            raise InputError(f"run {run_id} is {run.state}, so there is nothing to cancel")
+        durable.cancel(run.engine, run_id)
+        if not self.is_held(run_id):
+            runs.finish(run_id, RunState.CANCELLED, output=None, error=None, exceptions=run.exceptions)
+        return runs.get(run_id)
+
+    def wake(self, approval: Approval) -> list[str]:
+        """Tell every run that waits for a decision; gives their ids. One in no process goes on when it is resumed."""
+        topic = approval_topic(approval.id)
+        woken: list[str] = []
+        for one in self._host.records.runs.waits(topic=topic):
+            run = self._host.records.runs.find(one.run_id)
+            if run is not None:
+                durable.send(run.engine, one.address, topic, key=_news(approval, one.address))
+                woken.append(run.id)
+        return woken
+
+    def prune(self, run: Run) -> int:
+        """Remove an ended run with its folder and artifacts; gives the bytes that were freed."""
+        if not run.state.ended:
+            raise InputError(f"run {run.id} is {run.state}; only a run that has ended can be pruned")
+        with self._locked(run.id):
+            freed = self.store.prune(segment(run.id))
+            folder = self._folder(run.id)
+            freed += sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+            self._host.records.runs.prune(run.id)
+        shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    def value_of(self, run: Run) -> JsonValue:
+        """The output of a run that is done; a list that was stored is read as it is walked."""
+        return thaw((run.output or {}).get("value"), self.store)
+
+    def state_of(self, run: Run) -> str:
+        """Where a run stands: its recorded state, or `interrupted` where its process is gone."""
+        if run.state is RunState.RUNNING and not self.is_held(run.id):
+            return "interrupted"
+        return run.state.value
+
+    # The process that runs
+
+    def _drive(self, run: Run, bundle: Bundle, *, wait: bool) -> Run:
+        try:
+            return asyncio.run(self._driven(run, bundle, wait=wait))
+        except BaseException:
+            self._host.records.runs.flush()
+            raise
+
+    async def _driven(self, run: Run, bundle: Bundle, *, wait: bool) -> Run:
+        runs = self._host.records.runs
+        watch = Watch(run.id, runs, self._listener)
+        watch.take_up()
+        context = RunContext(
+            bundle=bundle,
+            host=self._host,
+            store=self.store,
+            sessions=Sessions(self._host),
+            watch=watch,
+            retried=frozenset(run.retried),
+            resumed=run.resumed,
+        )
+        engine = durable.Durable(
+            run.engine,
+            executor=run.id,
+            tasks=tasks_of(context),
+            clock=self._host.clock,
+            on_wait=lambda topic, address: self._on_wait(run, topic, address),
+            on_wake=lambda topic, _address: runs.woken(run.id, topic),
+        )
+        stopped = asyncio.Event()
+        try:
+            async with engine:
+                with _stopping(engine, stopped):
+                    await engine.start(run.id, "run", {"inputs": run.inputs})
+                    while True:
+                        await _first(engine.settled(), stopped.wait())
+                        if stopped.is_set():
+                            await engine.quiet()
+                            raise Interrupted
+                        ended = await engine.ended(run.id)
+                        if ended is not None or not wait:
+                            break
+                        runs.set_state(run.id, RunState.WAITING)
+                        await _first(engine.awake(), engine.over(run.id), stopped.wait())
+                        if not stopped.is_set():
+                            runs.set_state(run.id, RunState.RUNNING)
+        finally:
+            await context.sessions.aclose()
+        self._note_end(run, ended)
+        return runs.get(run.id)
+
+    def _on_wait(self, run: Run, topic: str, address: str) -> None:
+        """Note who waits, and look once more: the decision may have come while there was nobody to wake."""
+        records = self._host.records
+        records.runs.wait(run.id, topic, address)
+        approval = records.approvals.find(topic.removeprefix(approval_topic("")))
+        if approval is not None and approval.decided is not None:
+            # In a thread without the engine's context: this is the voice of somebody outside.
+            asyncio.get_running_loop().run_in_executor(
+                None, partial(durable.send, run.engine, address, topic, key=_news(approval, address))
+            )
+
+    def _note_end(self, run: Run, ended: durable.End | None) -> None:
+        runs = self._host.records.runs
+        if ended is None:
+            runs.set_state(run.id, RunState.WAITING)
+            return
+        if ended.state == "cancelled":
+            runs.finish(run.id, RunState.CANCELLED, output=None, error=None, exceptions=0)
+            return
+        if ended.state == "broken":
+            error: JsonObject = {"error": "SpojitError", "message": f"a fault of this program: {ended.value}"}
+            runs.finish(run.id, RunState.FAILED, output=None, error=error, exceptions=0)
+            return
+        record = cast("JsonObject", ended.value)
+        exceptions = cast("int", record.get("exceptions", 0))
+        if "failed" in record:
+            failure = cast("JsonObject", record["failed"])
+            found = Failure.of_json(failure)
+            error = {**found.error.to_json(), "node": found.node, "failure": failure}
+            state = RunState.UNKNOWN if found.unknown else RunState.FAILED
+            runs.finish(run.id, state, output=None, error=error, exceptions=exceptions)
+            return
+        output: JsonObject = {"value": record["value"], "status": record.get("status")}
+        runs.finish(run.id, RunState.DONE, output=output, error=None, exceptions=exceptions)
+
+    # Folders and locks
+
+    def _folder(self, run_id: str) -> Path:
+        return self._host.state / _SUBFOLDER / segment(run_id)
+
+    @contextmanager
+    def _locked(self, run_id: str) -> Generator[None]:
+        folder = self._folder(run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = (folder / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't keep the run in {folder}: {error.strerror}; choose another folder with --state or SPOJIT_STATE"
+            ) from None
+        with file:
+            if not _try_lock_patiently(file):
+                file.seek(0)
+                raise ConfigurationError(
+                    f"run {run_id} is being run by another process ({file.read().strip() or 'starting'}); "
+                    "nothing was done"
+                )
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield
+
+    def is_held(self, run_id: str) -> bool:
+        """Whether a living process runs it."""
+        path = self._folder(run_id) / "lock"
+        with suppress(OSError), path.open("a+", encoding="utf-8") as file:
+            return not _try_lock(file)
+        return False
+
+
+def _news(approval: Approval, address: str) -> str:
+    """One message for each decision and who waits for it."""
+    return f"{approval.id} {approval.decided} {address}"
+
+
+def _try_lock_patiently(file: IO[str]) -> bool:
+    """Whoever only looks holds the lock for a moment too; a process that runs keeps it."""
+    for _ in range(_LOCK_TRIES):
+        if _try_lock(file):
+            return True
+        time.sleep(_LOCK_SECONDS)
+    return _try_lock(file)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_clean(inputs: JsonObject) -> None:
+    """Inputs are recorded: they may hold no secret, and nothing that would pass for a stored list."""
+    if redact_object(inputs) != inputs:
+        raise InputError("the inputs hold what looks like a secret or card data, and inputs are recorded; leave it out")
+    refuse_handles(inputs, "the inputs")
+
+
+async def _first(*waiting: Coroutine[object, object, object]) -> None:
+    """Return when the first of them has ended. Raises what it raised."""
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+@contextmanager
+def _stopping(engine: durable.Durable, stopped: asyncio.Event) -> Generator[None]:
+    """While a run goes on, Ctrl-C and a polite kill let no further step begin; the second one ends the process."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        engine.stop()
+        stopped.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for one in signals:
+        with suppress(RuntimeError, ValueError):  # only the main thread hears signals
+            loop.add_signal_handler(one, stop)
+    try:
+        yield
+    finally:
+        for one in signals:
+            with suppress(RuntimeError, ValueError):
+                loop.remove_signal_handler(one)

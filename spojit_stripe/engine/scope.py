@@ -1,0 +1,93 @@
+"""What a part of a run is given of what is known: only what it reads, and nothing large by value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, cast
+
+from spojit_stripe.data import ArtifactStore, freeze, thaw
+from spojit_stripe.errors import InputError
+from spojit_stripe.values import JsonObject, JsonValue
+from spojit_stripe.workflow import Node, SqlNode, tables_of
+
+__all__ = ["names_read", "recorded_form", "refuse_handles", "restore", "share", "stored_at"]
+
+_INLINE_BYTES: Final = 16_384
+_SHARED: Final = "$scope"
+
+
+def names_read(nodes: Iterable[Node]) -> set[str]:
+    """The names that nodes, and those inside them, read; tables of SQL in lower case too."""
+    found: set[str] = set()
+    for node in _every(nodes):
+        for _, compiled in node.values():
+            found |= {reference.root for reference in compiled.references}
+        if isinstance(node, SqlNode):
+            found |= tables_of(node.sql)
+    return found
+
+
+def _every(nodes: Iterable[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        for branch in node.branches:
+            yield from _every(branch.nodes)
+
+
+def share(scope: Mapping[str, JsonValue], names: set[str], store: ArtifactStore, prefix: str) -> JsonObject:
+    """The part of a scope that is read, for the arguments of children: stored once where it is large."""
+    kept = {name: freeze(value) for name, value in scope.items() if name in names or name.lower() in names}
+    text = json.dumps(kept)
+    if len(text) <= _INLINE_BYTES:
+        return kept
+    spool = store.spool(prefix, threshold=0)
+    spool.write([{_SHARED: kept}])
+    return {_SHARED: spool.finish()}
+
+
+def stored_at(shared: JsonObject) -> str | None:
+    """Where a shared scope is stored, None for one that stands in the argument itself."""
+    handle = shared.get(_SHARED)
+    return json.dumps(handle, sort_keys=True) if handle is not None else None
+
+
+def restore(shared: JsonObject, store: ArtifactStore) -> dict[str, JsonValue]:
+    """A scope as `share` recorded it."""
+    handle = shared.get(_SHARED)
+    if handle is not None:
+        row = cast("JsonObject", store.open(cast("JsonObject", handle))[0])
+        shared = cast("JsonObject", row[_SHARED])
+    return cast("dict[str, JsonValue]", thaw(shared, store))
+
+
+def refuse_handles(value: JsonValue, what: str) -> None:
+    """Raise `InputError` for a value from outside that would pass for a stored list of ours."""
+    if isinstance(value, dict):
+        if "$artifact" in value:
+            raise InputError(f"{what}: a key '$artifact' has a meaning of its own; rename it")
+        for inner in value.values():
+            refuse_handles(inner, what)
+    elif isinstance(value, list):
+        for item in value:
+            refuse_handles(item, what)
+
+
+def recorded_form(value: JsonValue, store: ArtifactStore, prefix: str) -> JsonValue:
+    """A value as a step may record it: lists that would make it large go to the store."""
+    frozen = freeze(value)
+    if len(json.dumps(frozen)) <= _INLINE_BYTES * 16:
+        return frozen
+    return _shrunk(frozen, store, prefix)
+
+
+def _shrunk(value: JsonValue, store: ArtifactStore, prefix: str) -> JsonValue:
+    if isinstance(value, list):
+        if all(isinstance(item, dict) for item in value) and len(json.dumps(value)) > _INLINE_BYTES:
+            spool = store.spool(prefix, threshold=0)
+            spool.write(cast("list[JsonObject]", value))
+            return spool.finish()
+        return [_shrunk(item, store, prefix) for item in value]
+    if isinstance(value, dict):
+        return {key: _shrunk(inner, store, f"{prefix}-{key}") for key, inner in value.items()}
+    return value

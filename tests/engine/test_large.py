@@ -1,0 +1,115 @@
+"""Large values: a run holds them in files, and its database stays small."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from spojit_stripe.cli.running import write_value
+from spojit_stripe.data import StoredList
+from spojit_stripe.engine import Embedded
+from spojit_stripe.records import RunState
+
+ROWS = 9_000
+TEXT = """\
+name: large
+nodes:
+  - {id: all, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
+  - {id: sums, type: transform, sql: "select currency, sum(amount) as amount, count(*) as n from all_ group by 1"}
+  - {id: wide, type: transform, sql: "select id, amount, text from all_ order by amount desc"}
+  - {id: kept, type: transform, set: {rows: "{{ all_.data }}", first: "{{ wide.data[0].amount }}"}}
+  - id: loop
+    type: loop
+    for_each: "{{ wide.data }}"
+    when: false
+    nodes: [{id: x, type: transform, set: {n: 1}}]
+  - id: each
+    type: loop
+    for_each: [0, 1]
+    concurrency: 2
+    nodes:
+      - {id: y, type: transform, set: {amount: "{{ kept.rows[item].amount }}", n: "{{ wide.data | length }}"}}
+  - {id: out, type: transform, set: {sums: "{{ sums.data }}", each: "{{ each.results }}", rows: "{{ kept.rows }}"}}
+""".replace("id: all,", "id: all_,")
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_lists_and_sets_over_the_threshold_go_to_files(stage) -> None:
+    """And are read where they are used: by SQL, by an expression, by the parts of a loop, by the output."""
+    for number in range(ROWS):
+        row = {"id": f"pay_{number:06d}", "currency": "usd", "customer": None, "text": f"row {number} " + "x" * 60}
+        stage.till.paid[f"key {number}"] = {**row, "amount": number}
+    run = stage.start(TEXT)
+    assert run.state is RunState.DONE, run.error
+    engine = Embedded(stage.host)
+    value = engine.value_of(run)
+    total = {"currency": "usd", "amount": ROWS * (ROWS - 1) // 2, "n": ROWS}
+    assert value["sums"] == [total]
+    assert value["each"] == [{"amount": 0, "n": ROWS}, {"amount": 1, "n": ROWS}]
+    assert isinstance(value["rows"], StoredList)
+    assert len(json.dumps(run.output)) < 20_000
+    stream = io.StringIO()
+    write_value(stream, value)
+    assert [row["amount"] for row in json.loads(stream.getvalue())["rows"]] == [*range(ROWS)]
+    artifacts, database = stage.folder / "state" / "artifacts", stage.folder / "state" / "runs"
+    assert size(artifacts) > 1_000_000
+    assert size(database) < 600_000
+    assert stage.nodes()["loop"] == "skipped"
+    # Another run's files stay where one is pruned.
+    other = stage.start(TEXT, run_id="run-10")
+    freed = engine.prune(stage.host.records.runs.get("run-1"))
+    assert freed > 1_000_000
+    assert len(engine.value_of(other)["rows"]) == ROWS
+
+
+def test_a_loop_has_a_most_and_says_what_to_do(stage) -> None:
+    text = """\
+name: many
+nodes:
+  - {id: all_, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
+  - {id: l, type: loop, for_each: "{{ all_.data }}", nodes: [{id: x, type: transform, set: {n: 1}}]}
+"""
+    for number in range(10_001):
+        stage.till.paid[str(number)] = {"id": f"pay_{number}", "amount": 1, "currency": "usd", "customer": None}
+    ended = stage.play(text)
+    assert ended["failed"]["error"]["message"] == (
+        "for_each: gives 10,001 items, more than 10,000; narrow it with sql: first"
+    )
+
+
+def test_what_a_service_calls_artifact_is_no_file_of_ours(stage) -> None:
+    """Metadata is anybody's text: it goes through a run as it is."""
+    stage.till.paid["k"] = {"id": "pay_1", "amount": 1, "customer": None, "metadata": {"$artifact": "x"}}
+    text = """\
+name: hostile
+nodes:
+  - {id: one, type: connector, connector: fake, connection: till, tool: get-payment, params: {payment: pay_1}}
+  - {id: all_, type: connector, connector: fake, connection: till, tool: list-payments}
+  - {id: out, type: transform, set: {one: "{{ one.metadata }}", all: "{{ all_.data[0].metadata }}"}}
+  - {id: l, type: loop, for_each: "{{ all_.data }}", nodes: [{id: x, type: transform, set: {m: "{{ item.metadata }}"}}]}
+"""
+    ended = stage.play(text)
+    assert "failed" not in ended, ended["failed"]["error"]["message"]
+    assert ended["value"]["results"] == [{"m": {"$artifact": "x"}}]
+
+
+def test_any_run_id_names_its_files(stage) -> None:
+    """The longest, with all the signs that it may have."""
+    run_id = "a:b.c_d-" + ":" * 142
+    for number in range(4_000):
+        stage.till.paid[str(number)] = {"id": f"pay_{number}", "amount": 1, "customer": None, "text": "x" * 80}
+    text = """\
+name: named
+nodes:
+  - {id: all_, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
+  - {id: l, type: loop, for_each: [1], nodes: [{id: x, type: transform, set: {rows: "{{ all_.data }}"}}]}
+"""
+    run = stage.start(text, run_id=run_id)
+    engine = Embedded(stage.host)
+    assert len(engine.value_of(run)["results"][0]["rows"]) == 4_000
+    assert engine.prune(run) > 100_000
+    assert not [file for file in (stage.folder / "state" / "artifacts").rglob("*") if file.is_file()]
