@@ -1,4 +1,4 @@
-"""The built-in plug-in: the Stripe connector and two places where secrets are kept."""
+"""The built-in plug-in: the Stripe connector, two node types, and two places where secrets are kept."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from spojit_stripe.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spojit_stripe.connector import Connector
+    from spojit_stripe.workflow import NodeType
 
-__all__ = ["register_connectors", "register_secret_resolvers"]
+__all__ = ["register_connectors", "register_node_types", "register_secret_resolvers"]
 
 
 @hookimpl
@@ -22,6 +23,14 @@ def register_connectors() -> list[Connector]:
     from spojit_stripe.wire.connector import StripeConnector  # at use: help and completion must start fast
 
     return [StripeConnector()]
+
+
+@hookimpl
+def register_node_types() -> list[NodeType]:
+    """`stripe-sync` and `stripe-reconcile`."""
+    from spojit_stripe.sync.nodes import NODE_TYPES  # at use, likewise
+
+    return [*NODE_TYPES]
 
 
 @hookimpl

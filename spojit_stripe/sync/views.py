@@ -1,0 +1,92 @@
+"""Views over synced tables: what is in each payout, and whether it adds up to the last unit.
+
+The SQL is what SQLite, PostgreSQL and DuckDB share. Amounts are integers all the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from spojit_stripe.sync.resources import LINKS
+
+__all__ = ["CATEGORIES", "VIEWS", "View"]
+
+# Stripe's reporting categories (https://docs.stripe.com/reports/reporting-categories), and for a
+# transaction without one its type. What is in none of them is an adjustment.
+CATEGORIES: Final = {
+    "gross": ("charge", "charge_failure", "payment"),
+    "refunds": (
+        "refund",
+        "refund_failure",
+        "partial_capture_reversal",
+        "payment_refund",
+        "payment_failure_refund",
+    ),
+    "disputes": ("dispute", "dispute_reversal"),
+    "fees": ("fee", "network_cost", "tax", "stripe_fee"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view, and the tables or views that it needs."""
+
+    tables: tuple[str, ...]
+    sql: str
+
+
+def _category() -> str:
+    cases = [
+        f"WHEN coalesce(b.reporting_category, b.type) IN ({', '.join(repr(one) for one in names)}) THEN '{category}'"
+        for category, names in CATEGORIES.items()
+    ]
+    return f"CASE {' '.join(cases)} WHEN b.id IS NULL THEN 'missing' ELSE 'adjustments' END"
+
+
+_LINES: Final = f"""
+SELECT p.id AS payout, p.arrival_date, l.balance_transaction, coalesce(b.currency, p.currency) AS currency,
+    {_category()} AS category, b.type, b.source, b.amount, b.fee, b.net, b.created
+FROM payouts p
+JOIN {LINKS} l ON l.payout = p.id
+LEFT JOIN balance_transactions b ON b.id = l.balance_transaction
+WHERE p.automatic AND l.balance_transaction <> coalesce(p.balance_transaction, '')
+"""  # noqa: S608 # of constants
+
+
+def _sum(expression: str) -> str:
+    return f"CAST(coalesce(sum({expression}), 0) AS BIGINT)"
+
+
+def _of(category: str) -> str:
+    return _sum(f"CASE WHEN l.category = '{category}' THEN l.amount ELSE 0 END")
+
+
+_PAID: Final = "CASE WHEN c.currency = p.currency THEN p.amount ELSE 0 END"
+
+_RECONCILIATION: Final = f"""
+SELECT r.*, r.amount - r.net AS variance,
+    CASE WHEN r.amount = r.net AND r.unbalanced = 0 AND r.missing = 0 THEN 1 ELSE 0 END AS reconciled
+FROM (
+    SELECT p.id AS payout, c.currency, min(p.status) AS status, min(p.arrival_date) AS arrival_date,
+        min({_PAID}) AS amount,
+        {_of("gross")} AS gross, {_of("refunds")} AS refunds, {_of("disputes")} AS disputes,
+        {_of("adjustments")} AS adjustments,
+        {_sum("CASE WHEN l.category = 'fees' THEN l.amount ELSE 0 END - coalesce(l.fee, 0)")} AS fees,
+        {_sum("l.amount - l.fee")} AS net,
+        {_sum("l.amount - l.fee - l.net")} AS unbalanced,
+        count(l.balance_transaction) AS transactions,
+        {_sum("CASE WHEN l.category = 'missing' THEN 1 ELSE 0 END")} AS missing
+    FROM payouts p
+    JOIN (SELECT id AS payout, currency FROM payouts UNION SELECT payout, currency FROM payout_lines) c
+        ON c.payout = p.id
+    LEFT JOIN payout_lines l ON l.payout = p.id AND l.currency = c.currency
+    WHERE p.automatic AND p.deleted_at IS NULL AND coalesce(p.reconciliation_status, 'completed') = 'completed'
+    GROUP BY p.id, c.currency
+) r
+"""  # noqa: S608 # of constants
+
+VIEWS: Final = {
+    "payout_lines": View(("payouts", "balance_transactions", LINKS), _LINES.strip()),
+    "payout_reconciliation": View(("payouts", "balance_transactions", LINKS), _RECONCILIATION.strip()),
+}

@@ -1,0 +1,487 @@
+"""The places: what they keep, what they refuse, and that a later state is never undone in any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spojit_stripe.errors import ConfigurationError, InputError
+from spojit_stripe.sync import RESOURCES, destination_of
+from spojit_stripe.sync.destination import Failure, History, Identity, State, state_from, state_text
+from spojit_stripe.sync.resources import Column
+from spojit_stripe.sync.rows import Counts, Row, row_of, tombstone
+from tests.sync.conftest import Shop
+
+ME = Identity(connection="shop", mode="test", account=None, base_url=None)
+CUSTOMERS = RESOURCES["customers"]
+COLUMNS = (Column("name", "text"), Column("balance", "integer"), Column("delinquent", "boolean"), Column("x", "json"))
+BINARIES = Path("/usr/lib/postgresql")
+
+
+def customer(name: str, seen: int, *, id: str = "cus_1", **fields: Any) -> Row:
+    value = {"id": id, "object": "customer", "created": 5, "name": name, "balance": 2**62, **fields}
+    return row_of(value, CUSTOMERS, COLUMNS, seen)
+
+
+# A PostgreSQL of our own
+
+
+def _program(name: str) -> Path | None:
+    found = shutil.which(name)
+    if found:
+        return Path(found)
+    return next(iter(sorted(BINARIES.glob(f"*/bin/{name}"), reverse=True)), None)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A PostgreSQL server on a free port of this machine, started for these tests."""
+    initdb, ctl = _program("initdb"), _program("pg_ctl")
+    if initdb is None or ctl is None:
+        pytest.skip("no PostgreSQL server is installed here (initdb and pg_ctl are needed)")
+    user: dict[str, Any] = {}
+    if os.getuid() == 0:  # the server refuses to run as root
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="spojit-pg-"))
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+    data = folder / "data"
+    quiet: dict[str, Any] = {"check": True, "capture_output": True, "cwd": folder, **user}
+    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "sync", "-E", "UTF8", "--no-sync"], **quiet)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    subprocess.run([ctl, "-D", data, "-w", "-o", options, "-l", folder / "log", "start"], **quiet)
+    try:
+        yield f"postgresql://sync:geheim@127.0.0.1:{port}"
+    finally:
+        subprocess.run([ctl, "-D", data, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(server: str) -> str:
+    """A database of its own for each test."""
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as db:
+        db.execute("DROP DATABASE IF EXISTS shop WITH (FORCE)")
+        db.execute("CREATE DATABASE shop")
+    return f"{server}/shop"
+
+
+@pytest.fixture(params=["sqlite", "parquet", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shop.db"
+    if request.param == "parquet":
+        return f"{tmp_path}/shop.parquet"
+    return request.getfixturevalue("database")
+
+
+def rows_in(place: str, table: str = "customers") -> list[dict[str, Any]]:
+    """The rows of a table, by name."""
+    if place.startswith("sqlite"):
+        import sqlite3
+
+        db = sqlite3.connect(place.removeprefix("sqlite:///"))
+        cursor = db.execute(f"SELECT * FROM {table} ORDER BY id")
+        found = [dict(zip([one[0] for one in cursor.description], row, strict=True)) for row in cursor]
+        db.close()
+        return found
+    if place.startswith("postgres"):
+        with psycopg.connect(place) as db:
+            cursor = db.execute(f"SELECT * FROM {table} ORDER BY id")
+            return [dict(zip([one.name for one in cursor.description], row, strict=True)) for row in cursor]
+    cursor = duckdb.sql(f"SELECT * FROM '{place}/{table}.parquet' ORDER BY id")
+    return [dict(zip(cursor.columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def save(place: str, *batches: list[Row], state: State | None = None, touch: bool = False) -> Counts:
+    """One run that writes batches."""
+    destination = destination_of(place)
+    counts = Counts()
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        for batch in batches:
+            counts = counts.plus(destination.save(CUSTOMERS, batch, state or State(), touch=touch))
+        return counts.plus(destination.finish(CUSTOMERS))
+
+
+# In all of them
+
+
+def test_rows_are_kept_exactly(place: str) -> None:
+    counts = save(place, [customer("Jenny 'Q' \"x\" ☃", 10, delinquent=False, x={"a": [1.10, None]})])
+    assert counts == Counts(read=1, new=1)
+    (row,) = rows_in(place)
+    assert (row["name"], row["balance"], row["delinquent"]) == ("Jenny 'Q' \"x\" ☃", 2**62, False)
+    x = row["x"] if isinstance(row["x"], dict) else json.loads(row["x"])
+    assert x == {"a": [1.1, None]}
+    assert (row["created"], row["synced_at"], row["deleted_at"]) == (5, 10, None)
+    kept = row["object"] if isinstance(row["object"], dict) else json.loads(row["object"])
+    assert kept["balance"] == 2**62
+
+
+def test_a_row_again_is_no_change_and_an_older_one_is_none_either(place: str) -> None:
+    save(place, [customer("new", 20)])
+    before = rows_in(place)
+    assert save(place, [customer("new", 30)]) == Counts(read=1)
+    assert save(place, [customer("old", 10)]) == Counts(read=1)
+    assert save(place, [tombstone("cus_1", 10, 10)]) == Counts(read=1)
+    assert rows_in(place) == before
+
+
+def test_touching_tells_that_an_unchanged_row_was_seen(place: str) -> None:
+    save(place, [customer("same", 20), customer("other", 20, id="cus_2")])
+    assert save(place, [customer("same", 30)], touch=True) == Counts(read=1)
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        assert list(destination.unseen(CUSTOMERS, 30)) == ["cus_2"]
+        assert destination.seen(CUSTOMERS, ["cus_1", "cus_2", "cus_3"]) == {"cus_1": 30, "cus_2": 20}
+
+
+def test_a_tombstone_keeps_the_last_state_and_a_later_state_wakes_it(place: str) -> None:
+    save(place, [customer("Jenny", 20)])
+    assert save(place, [tombstone("cus_1", 25, 30)]) == Counts(read=1, deleted=1)
+    (row,) = rows_in(place)
+    assert (row["name"], row["deleted_at"], row["synced_at"]) == ("Jenny", 25, 30)
+    assert save(place, [customer("Jenny", 29)]) == Counts(read=1)
+    assert save(place, [customer("Jenny", 40)]) == Counts(read=1, changed=1)
+    assert rows_in(place)[0]["deleted_at"] is None
+    assert save(place, [tombstone("cus_9", 41, 42)]) == Counts(read=1)
+    assert [(row["id"], row["name"], row["deleted_at"]) for row in rows_in(place)] == [("cus_1", "Jenny", None)]
+
+
+def test_many_states_of_one_object_in_one_run(place: str) -> None:
+    counts = save(
+        place,
+        [customer("a", 10), customer("b", 11)],
+        [tombstone("cus_1", 12, 12)],
+        [customer("c", 13), customer("a", 9)],
+    )
+    assert counts.read == 5
+    (row,) = rows_in(place)
+    assert (row["name"], row["synced_at"], row["deleted_at"]) == ("c", 13, None)
+
+
+def test_state_is_remembered_with_the_rows(place: str) -> None:
+    state = State(
+        as_of=7,
+        seen=9,
+        api_version="v",
+        history=History(as_of=8, at=3, again=True),
+        failures={"cus_2": Failure(error="No such", deleted=4)},
+    )
+    destination = destination_of(place)
+    with destination.opened(ME):
+        assert destination.prepare(CUSTOMERS, COLUMNS) == State()
+        destination.save(CUSTOMERS, [customer("a", 10)], state)
+    again = destination_of(place)
+    assert again.peek(CUSTOMERS) == state
+    with again.opened(ME):
+        assert again.prepare(CUSTOMERS, COLUMNS) == state
+    assert rows_in(place)[0]["name"] == "a"
+
+
+def test_another_account_or_mode_is_refused(place: str) -> None:
+    save(place, [customer("a", 10)])
+    for other, text in (
+        (
+            Identity(connection="shop", mode="live", account=None, base_url=None),
+            "objects of mode 'test', not of 'live'",
+        ),
+        (Identity(connection="shop", mode="test", account="acct_1", base_url=None), "account the key's own"),
+        (Identity(connection="other", mode="test", account=None, base_url=None), "connection 'shop', not of 'other'"),
+    ):
+        with pytest.raises(ConfigurationError, match=text), destination_of(place).opened(other):
+            pass
+
+
+def test_two_runs_at_once_are_refused(place: str) -> None:
+    first, second = destination_of(place).opened(ME), destination_of(place).opened(ME)
+    with first, pytest.raises(ConfigurationError, match="another sync works on it"), second:
+        pass
+    save(place, [customer("a", 10)])
+
+
+def test_a_new_column_is_added_and_filled_and_none_is_taken_away(place: str) -> None:
+    more = (
+        *COLUMNS,
+        Column("email", "text"),
+        Column("flag", "boolean"),
+        Column("count", "integer"),
+        Column("n", "json"),
+    )
+    value = {"id": "cus_1", "object": "customer", "created": 5, "name": "J", "n": None, "email": "j@x", "flag": True}
+    save(place, [row_of({**value, "count": 2**62 + 1}, CUSTOMERS, COLUMNS, 10)])
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, more)
+        destination.finish(CUSTOMERS)
+    (row,) = rows_in(place)
+    assert (row["email"], row["flag"], row["count"], row["n"], row["name"]) == ("j@x", True, 2**62 + 1, None, "J")
+    if not place.endswith(".parquet"):
+        save(place, [customer("K", 20)])  # by an older program that knows fewer columns
+        assert rows_in(place)[0]["email"] == "j@x"
+
+
+def test_a_changed_type_is_refused_in_one_line(place: str) -> None:
+    save(place, [customer("a", 10)])
+    other = (Column("name", "integer"), *COLUMNS[1:])
+    destination = destination_of(place)
+    with (
+        destination.opened(ME),
+        pytest.raises(ConfigurationError, match=r"name is .* there and .* here; a type is never"),
+    ):
+        destination.prepare(CUSTOMERS, other)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=12),
+    st.none() | st.integers(0, 11),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", ["sqlite", "parquet"])
+def test_whatever_the_order_of_arrival_the_last_read_stays(
+    kind: str, tmp_path: Path, states: list[tuple[int, bool]], dies: int | None
+) -> None:
+    """Different states of one object, cut into runs anywhere; of equal times the later arrival counts."""
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    place = f"sqlite:///{folder}/x.db" if kind == "sqlite" else f"{folder}/x.parquet"
+    runs: list[list[Row]] = [[]]
+    for number, (seen, cut) in enumerate(states):
+        dead = number == dies and number > 0  # nothing is left of what was never there
+        runs[-1].append(tombstone("cus_1", seen, seen) if dead else customer(f"state {number}", seen))
+        if cut:
+            runs.append([])
+    for run in runs:
+        save(place, *([row] for row in run))
+    last = max(range(len(states)), key=lambda number: (states[number][0], number))
+    (row,) = rows_in(place)
+    assert (row["deleted_at"] is not None) == (last == dies and last > 0)
+    assert row["synced_at"] == states[last][0]
+    if row["deleted_at"] is None:
+        assert row["name"] == f"state {last}"
+
+
+def test_a_state_as_text_comes_back_and_another_text_is_refused() -> None:
+    assert state_from(state_text(State()), "x") == State()
+    for text in ("", "[]", "{}", '{"as_of": 1}', '{"history": 5, "failures": {}}'):
+        with pytest.raises(ConfigurationError, match="can't be read"):
+            state_from(text, "x.db")
+
+
+# SQLite
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(shop: Shop) -> None:
+    shop.change("CREATE TABLE charges (id TEXT)")
+    before = (shop.folder / "shop.db").read_bytes()
+    with pytest.raises(ConfigurationError, match=r"shop.db is a database of another program; choose another file"):
+        shop.sync("charges")
+    assert (shop.folder / "shop.db").read_bytes() == before
+    assert shop.paths() == []
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(shop: Shop) -> None:
+    (shop.folder / "shop.db").write_text("dear diary " * 200)
+    with pytest.raises(ConfigurationError, match=r"damaged or no SQLite file"):
+        shop.sync("charges")
+    assert (shop.folder / "shop.db").read_text() == "dear diary " * 200
+
+
+def test_the_ledgers_own_file_is_refused(shop: Shop) -> None:
+    shop.one("products")
+    with pytest.raises(ConfigurationError, match="another program"):
+        shop.sync("products", to=f"sqlite:///{shop.folder}/state/ledger.db")
+
+
+def test_a_newer_format_is_refused(shop: Shop) -> None:
+    shop.one("products")
+    shop.change("UPDATE spojit_sync_meta SET value = '2' WHERE name = 'format'")
+    with pytest.raises(ConfigurationError, match=r"written by another spojit_stripe \(format 2\)"):
+        shop.sync("products")
+
+
+def test_a_table_that_lost_a_column_is_refused(shop: Shop) -> None:
+    shop.one("products")
+    shop.change("ALTER TABLE products DROP COLUMN digest")
+    with pytest.raises(ConfigurationError, match="products has lost its column digest"):
+        shop.sync("products")
+
+
+def test_a_file_is_only_for_its_owner(shop: Shop) -> None:
+    shop.one("products")
+    assert (shop.folder / "shop.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("sqlite://x.db", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:////nowhere/at/all/x.db", "which is no folder"),
+        ("sqlite:////tmp", "is a folder"),
+        ("mysql://root:geheim@h/x", r"'mysql://\*\*\*' is no place"),
+        ("file.db", "is no place to sync to; write sqlite:///file.db"),
+        ("", "is no place"),
+        ("postgresql://u:ge heim@[::1/x", "the PostgreSQL URL is none"),
+        ("postgresql://u:geheim@h:port/x", "the PostgreSQL URL is none"),
+    ],
+)
+def test_what_names_no_place_is_refused_without_its_password(text: str, fault: str) -> None:
+    with pytest.raises(InputError, match=fault) as caught:
+        destination_of(text)
+    assert "heim" not in str(caught.value)
+
+
+# Parquet
+
+
+def test_a_folder_of_somebody_else_is_refused(shop: Shop) -> None:
+    folder = shop.folder / "x.parquet"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"holds notes.txt and no manifest of ours"):
+        shop.sync("products", to=str(folder))
+    (folder / "notes.txt").unlink()
+    for text in ("nonsense", "[]", '{"format": 1}'):
+        (folder / "manifest.json").write_text(text)
+        with pytest.raises(ConfigurationError, match="none of ours, or damaged"):
+            shop.sync("products", to=str(folder))
+    (folder / "manifest.json").write_text('{"format": 2, "of": {}, "resources": {}}')
+    with pytest.raises(ConfigurationError, match="format 2"):
+        shop.sync("products", to=str(folder))
+
+
+def test_a_manifest_that_was_damaged_inside_is_refused(shop: Shop) -> None:
+    folder = shop.folder / "x.parquet"
+    shop.one("products", to=str(folder))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for broken in (5, {"staged": "much"}, {"staged": 0, "state": {"as_of": 1}}):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "resources": {"products": broken}}))
+        with pytest.raises(ConfigurationError, match=r"damaged|can't be read"):
+            shop.sync("products", to=str(folder))
+
+
+def test_the_files_of_a_folder_are_only_for_their_owner_and_keep_the_mode_they_are_given(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").mkdir(mode=0o755)
+    place = f"{tmp_path}/x.parquet"
+    save(place, [customer("a", 10)])
+    file = tmp_path / "x.parquet" / "customers.parquet"
+    assert file.stat().st_mode & 0o077 == 0
+    file.chmod(0o640)
+    save(place, [customer("b", 20)])
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_where_a_folder_is_needed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("")
+    with pytest.raises(InputError, match="a folder is needed"):
+        destination_of(f"{tmp_path}/x.parquet")
+
+
+def test_lines_of_a_killed_run_beyond_the_manifest_do_not_count(tmp_path: Path) -> None:
+    place = f"{tmp_path}/x.parquet"
+    save(place, [customer("a", 10)])
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        destination.save(CUSTOMERS, [customer("b", 20)], State(seen=20))
+    staged = tmp_path / "x.parquet" / ".customers.ndjson"
+    with staged.open("ab") as stream:
+        stream.write(b'{"n": 7, "id": "cus_1", "cre')  # cut off by a power cut
+    assert save(place) == Counts()
+    assert rows_in(place)[0]["name"] == "b"
+    assert not staged.exists()
+
+
+def test_a_folder_that_lost_what_its_manifest_counts_is_refused(tmp_path: Path) -> None:
+    place = f"{tmp_path}/x.parquet"
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        destination.save(CUSTOMERS, [customer("b", 20)], State(seen=20))
+    (tmp_path / "x.parquet" / ".customers.ndjson").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="shorter than the manifest says"):
+        save(place)
+
+
+def test_a_folder_with_a_quote_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "it's").mkdir()
+    place = f"{tmp_path}/it's/x.parquet"
+    assert save(place, [customer("a", 10)]).new == 1
+    assert save(place, [customer("b", 11)]).changed == 1
+
+
+# PostgreSQL
+
+
+def test_a_whole_sync_to_postgresql_and_again(seeded: Shop, database: str) -> None:
+    seeded.box.advance(60)
+    report = seeded.sync(*RESOURCES, to=database)
+    assert report.exit_code == 0, report.to_json()
+    assert "geheim" not in json.dumps(report.to_json())
+    before = {name: rows_in(database, name) for name in RESOURCES}
+    theirs = {one["id"]: one["amount"] for one in seeded.box.objects("charge")}
+    assert {row["id"]: row["amount"] for row in before["charges"]} == theirs
+    payouts = destination_of(database).reconciliation(None)
+    assert len(payouts) == seeded.box.count("payout")
+    assert {(row["variance"], row["reconciled"]) for row in payouts} == {(0, 1)}
+    assert destination_of(database).reconciliation(str(payouts[3]["payout"])) == [payouts[3]]
+    with psycopg.connect(database) as db:
+        db.execute("UPDATE balance_transactions SET amount = amount + 1 WHERE type = 'charge'")
+        assert db.execute("SELECT count(*) FROM payout_reconciliation WHERE variance < 0").fetchone() == (len(payouts),)
+        db.rollback()
+    again = seeded.sync(*RESOURCES, to=database)
+    assert [seeded.counts(one) for one in again.resources] == [(0, 0, 0)] * len(RESOURCES)
+    assert {name: rows_in(database, name) for name in RESOURCES} == before
+
+
+def test_a_table_of_somebody_else_in_postgresql_is_refused(shop: Shop, database: str) -> None:
+    with psycopg.connect(database) as db:
+        db.execute("CREATE TABLE charges (id text)")
+        db.execute("CREATE TABLE unrelated (id text)")
+    with pytest.raises(ConfigurationError, match=r"has a table charges that is not of this program"):
+        shop.sync("charges", to=database)
+    assert shop.one("products", to=database).as_of
+
+
+def test_a_password_is_in_no_error(shop: Shop, server: str) -> None:
+    for url in (
+        f"{server}/nowhere",
+        "postgresql://u:geheim@127.0.0.1:9/x",
+        "postgresql://u:geheim@127.0.0.1/x?nonsense=1",
+    ):
+        with pytest.raises(ConfigurationError, match="can't sync to postgresql://") as caught:
+            shop.sync("charges", to=url)
+        assert "geheim" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_lost_connection_is_told(database: str) -> None:
+    def run() -> None:
+        destination = destination_of(database)
+        with destination.opened(ME):
+            destination.prepare(CUSTOMERS, COLUMNS)
+            with psycopg.connect(database.replace("/shop", "/postgres"), autocommit=True) as db:
+                db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop'")
+            destination.save(CUSTOMERS, [customer("a", 10)], State())
+
+    with pytest.raises(ConfigurationError, match="can't sync to postgresql://"):
+        run()
+    assert save(database, [customer("a", 10)]).new == 1
