@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spojit_stripe.agent import AgentSpec, run_agent
     from spojit_stripe.catalog import Catalog, Tool
     from spojit_stripe.connection import Connection, Connections, Policy
     from spojit_stripe.connector import Connector, Wire
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     )
     from spojit_stripe.hookspecs import hookimpl
     from spojit_stripe.host import Host
+    from spojit_stripe.node import ConnectorNode, Output, Where
     from spojit_stripe.session import Session
+    from spojit_stripe.steps import InProcessSteps, Steps
     from spojit_stripe.values import (
         Amount,
         Done,
@@ -42,9 +45,11 @@ if TYPE_CHECKING:
         ToolCall,
         Writes,
     )
+    from spojit_stripe.workflow import NodeContext, NodeType
 
 _HOMES = {
     "AccessError": "errors",
+    "AgentSpec": "agent",
     "Amount": "values",
     "Catalog": "catalog",
     "ConfigurationError": "errors",
@@ -52,16 +57,21 @@ _HOMES = {
     "Connection": "connection",
     "Connections": "connection",
     "Connector": "connector",
+    "ConnectorNode": "node",
     "DeclinedError": "errors",
     "Done": "values",
     "Effect": "values",
     "Failed": "values",
     "Host": "host",
+    "InProcessSteps": "steps",
     "InputError": "errors",
     "InvalidRequestError": "errors",
     "Meta": "values",
+    "NodeContext": "workflow",
+    "NodeType": "workflow",
     "Outcome": "values",
     "OutcomeUnknownError": "errors",
+    "Output": "node",
     "Paging": "values",
     "Paused": "values",
     "Planned": "values",
@@ -73,18 +83,22 @@ _HOMES = {
     "ServiceError": "errors",
     "Session": "session",
     "SpojitError": "errors",
+    "Steps": "steps",
     "Tool": "catalog",
     "ToolCall": "values",
     "UnavailableError": "errors",
+    "Where": "node",
     "Wire": "connector",
     "Writes": "values",
     "hookimpl": "hookspecs",
     "preview_tool": "direct",
+    "run_agent": "agent",
     "run_tool": "direct",
 }
 
 __all__ = [
     "AccessError",
+    "AgentSpec",
     "Amount",
     "Catalog",
     "ConfigurationError",
@@ -92,16 +106,21 @@ __all__ = [
     "Connection",
     "Connections",
     "Connector",
+    "ConnectorNode",
     "DeclinedError",
     "Done",
     "Effect",
     "Failed",
     "Host",
+    "InProcessSteps",
     "InputError",
     "InvalidRequestError",
     "Meta",
+    "NodeContext",
+    "NodeType",
     "Outcome",
     "OutcomeUnknownError",
+    "Output",
     "Paging",
     "Paused",
     "Planned",
@@ -113,13 +132,16 @@ __all__ = [
     "ServiceError",
     "Session",
     "SpojitError",
+    "Steps",
     "Tool",
     "ToolCall",
     "UnavailableError",
+    "Where",
     "Wire",
     "Writes",
     "hookimpl",
     "preview_tool",
+    "run_agent",
     "run_tool",
 ]
 

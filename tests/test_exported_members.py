@@ -68,6 +68,13 @@ _FLOORS = [
     "direct",
     "host",
     "records",
+    "steps",
+    "data",
+    "calling",
+    "agent",
+    "node",
+    "engine",
+    "sync",
     "testing",
 ]
 CORE = [name for name in MODULES if name.split(".")[1] in _FLOORS]

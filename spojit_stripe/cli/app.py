@@ -40,6 +40,11 @@ _COMMANDS: Final = {
     "sandbox": ("spojit_stripe.cli.sandbox:sandbox", "A local double of Stripe, for trying things out."),
     "demo": ("spojit_stripe.cli.demo:demo", "A narrated tour against a sandbox; needs no account."),
     "validate": ("spojit_stripe.cli.validate:validate", "Check workflow files and tell all their faults."),
+    "run": ("spojit_stripe.cli.run:run", "Run a workflow, from its inputs to its output."),
+    "runs": ("spojit_stripe.cli.runs:runs", "Runs: where they stand, and going on with them."),
+    "agent": ("spojit_stripe.cli.agent:agent", "Ask a question, and let an agent look into it."),
+    "sync": ("spojit_stripe.cli.sync:sync", "Keep tables of Stripe's objects up to date."),
+    "reconcile": ("spojit_stripe.cli.sync:reconcile", "Check that payouts add up."),
     "graph": ("spojit_stripe.cli.graph:graph", "Print a workflow as a Mermaid flowchart."),
     "completion": ("spojit_stripe.cli.completion:completion", "Print the completion script of a shell."),
 }

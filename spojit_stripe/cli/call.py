@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import click
 
@@ -20,6 +21,7 @@ from spojit_stripe.cli.given import json_object_from
 from spojit_stripe.cli.report import json_text, note, report_error, warn
 from spojit_stripe.cli.show import (
     Format,
+    Pages,
     is_list,
     list_exit_code,
     planned_json,
@@ -187,6 +189,11 @@ def _paging_options() -> list[click.Parameter]:
         click.Option(["--all", "read_all"], is_flag=True, help="Read the whole list, page after page."),
         click.Option(["--max-items"], type=int, metavar="N", help="Read on until N objects."),
         click.Option(["--max-pages"], type=int, metavar="N", help="Read on for N pages at most."),
+        click.Option(
+            ["--order"],
+            type=click.Choice(["newest", "any"]),
+            help="With --all: any gives pages as they come instead of the newest first, with less waiting.",
+        ),
         click.Option(["--deadline"], type=float, metavar="SECONDS", help="Stop reading on after this time."),
     ]
 
@@ -194,8 +201,12 @@ def _paging_options() -> list[click.Parameter]:
 def _paging(given: dict[str, Any]) -> Paging:
     items, pages, deadline = given.get("max_items"), given.get("max_pages"), given.get("deadline")
     bounded = any(bound is not None for bound in (items, pages, deadline))
+    order = given.get("order")
+    if order is not None and not (given.get("read_all") or bounded):
+        raise InputError("--order: is for whole lists; add --all, or leave it out")
     return Paging(
         paginate="all" if given.get("read_all") or bounded else "page",
+        order=order or "newest",
         max_items=items,
         max_pages=pages,
         deadline_seconds=deadline,
@@ -264,13 +275,19 @@ def _run(settings: Settings, tool: Tool, tool_call: ToolCall, asked: _Asked) -> 
             records = host.records  # an unusable folder is found before anything is sent
             _tell_filters(tool, tool_call)
             with opened(asked.output) as stream:
-                outcome = asyncio.run(_go(tool_call, session, asked))
+                pages = _pages(stream, tool, tool_call, asked)
+                outcome = asyncio.run(_go(tool_call, session, asked, pages, watched=pages is None or not _seen(stream)))
+                if pages is not None and pages.fault is not None:
+                    raise pages.fault
                 if not isinstance(outcome, Done):
                     raise _NotDoneError(outcome)
                 tell_meta(outcome.meta)
                 if not reads and not outcome.meta.from_ledger:
                     _tell_written(outcome)
-                show_done(stream, outcome, tool, asked.form, reveal=asked.reveal)
+                if pages is not None and is_list(outcome.value):
+                    pages.finish()
+                else:
+                    show_done(stream, outcome, tool, asked.form, reveal=asked.reveal)
                 stream.flush()
         fault = records.reads.fault
     except _NotDoneError as ended:
@@ -290,18 +307,31 @@ def _session(settings: Settings, host: Host) -> Session:
     return host.session(connection, refuse_twins=True)
 
 
-async def _go(tool_call: ToolCall, session: Session, asked: _Asked) -> Outcome:
+def _pages(stream: TextIO, tool: Tool, tool_call: ToolCall, asked: _Asked) -> Pages | None:
+    """The way out for the pages of a whole list, in a form that does not need to know them all first."""
+    if tool_call.paging.paginate != "all" or asked.form is None or asked.form in ("table", "json"):
+        return None
+    return Pages(stream, tool, asked.form, reveal=asked.reveal)
+
+
+def _seen(stream: TextIO) -> bool:
+    """Whether data appears where a line on the progress would."""
+    return stream.isatty()
+
+
+async def _go(tool_call: ToolCall, session: Session, asked: _Asked, pages: Pages | None, *, watched: bool) -> Outcome:
     from spojit_stripe.cli.progress import watching
     from spojit_stripe.direct import run_tool
 
     async with session:
-        with watching(tool_call.tool) as progress:
+        with watching(tool_call.tool) if watched else contextlib.nullcontext() as progress:
             return await run_tool(
                 tool_call,
                 at=Position(run_id=asked.run_id),
                 session=session,
                 resume=asked.resume,
                 progress=progress,
+                sink=pages,
             )
 
 

@@ -91,9 +91,10 @@ def _text(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def write_csv(stream: TextIO, rows: Sequence[JsonObject], columns: Sequence[Column]) -> None:
+def write_csv(stream: TextIO, rows: Sequence[JsonObject], columns: Sequence[Column], *, header: bool = True) -> None:
     """Raw values: amounts as integers beside their currency, times as Unix seconds."""
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
+    if header:
+        writer.writerow([column.name for column in columns])
     for row in rows:
         writer.writerow([csv_safe(printable(_text(row.get(column.name)))) for column in columns])

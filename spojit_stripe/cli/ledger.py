@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spojit_stripe.host import Host
     from spojit_stripe.records import Entry
 
-__all__ = ["ledger", "user_name"]
+__all__ = ["ledger", "row_of", "user_name"]
 
 _STATES: Final = ("open", "done", "failed", "unsent", "unknown")
 _UNKNOWN: Final = 7
@@ -97,7 +97,7 @@ def list_(ctx: click.Context, run_id: str | None, outcome: str | None, writes: b
         sys.stdout.write(f"{json_text([redact_object(entry.to_json()) for entry in entries])}\n")
         return 0
     headers = ["entry", "when", "tool", "operation", "amount", "state", "object", "run id"]
-    write_table(sys.stdout, headers, [_row(entry) for entry in entries], right=frozenset({0, 4}))
+    write_table(sys.stdout, headers, [row_of(entry) for entry in entries], right=frozenset({0, 4}))
     note(f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}" + (", more with --limit" if more else ""))
     return 0
 
@@ -105,7 +105,7 @@ def list_(ctx: click.Context, run_id: str | None, outcome: str | None, writes: b
 _AMOUNT = Column("amount", "minor-units")
 
 
-def _row(entry: Entry) -> list[str]:
+def row_of(entry: Entry) -> list[str]:
     amount: JsonObject = {"amount": entry.amount, "currency": entry.currency}
     return [
         str(entry.id),
@@ -133,7 +133,7 @@ def show(ctx: click.Context, entry_id: int) -> int:
         return 0
     fields = [(name, _field(entry, name, row)) for name in row if name not in ("amount", "currency")]
     if entry.amount is not None:
-        fields.insert(1, ("amount", _row(entry)[4]))
+        fields.insert(1, ("amount", row_of(entry)[4]))
     show_fields(sys.stdout, fields)
     return 0
 

@@ -10,11 +10,13 @@ from typing import Final, Literal, TextIO, TypeAlias, cast
 from spojit_stripe.catalog import Tool
 from spojit_stripe.cli.columns import cell, columns_of, iso, write_csv
 from spojit_stripe.cli.report import json_text, note, warn
+from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.redact import printable, redact_object
 from spojit_stripe.values import Done, JsonObject, JsonValue, Meta, Params, Planned, Preview
 
 __all__ = [
     "Format",
+    "Pages",
     "is_list",
     "list_exit_code",
     "planned_json",
@@ -49,7 +51,7 @@ def show_done(stream: TextIO, done: Done, tool: Tool, form: Format | None, *, re
     if form == "json":
         stream.write(f"{json_text(value)}\n")
     elif form == "ndjson":
-        stream.writelines(f"{json_text(row, indent=None)}\n" for row in (rows if rows is not None else [value]))
+        _write_lines(stream, rows if rows is not None else [value])
     elif form == "csv":
         write_csv(stream, rows if rows is not None else [value], columns_of(tool))
     elif rows is None:
@@ -57,6 +59,46 @@ def show_done(stream: TextIO, done: Done, tool: Tool, form: Format | None, *, re
         show_fields(stream, [(name, text) for name, text in fields if text])
     else:
         _show_table(stream, rows, tool)
+
+
+class Pages:
+    """A sink that writes a list's pages as they come, as `show_done` would write the whole.
+
+    Once the output takes no more, `fault` says why, and the read ends as any that failed.
+    """
+
+    def __init__(self, stream: TextIO, tool: Tool, form: Literal["ndjson", "csv"], *, reveal: bool) -> None:
+        self._stream = stream
+        self._columns = columns_of(tool)
+        self._form: Final = form
+        self._reveal = reveal
+        self._begun = False
+        self.fault: OSError | None = None
+
+    def write(self, objects: Sequence[JsonObject]) -> None:
+        """Write the next objects; returns when the output has them."""
+        try:
+            self._put(objects if self._reveal else [redact_object(row) for row in objects])
+        except OSError as error:
+            self.fault = error
+            raise ConfigurationError(f"the output takes no more: {error.strerror or error}") from None
+
+    def finish(self) -> None:
+        """Write what is due even where the list was empty."""
+        if not self._begun:
+            self._put([])
+
+    def _put(self, rows: Sequence[JsonObject]) -> None:
+        if self._form == "csv":
+            write_csv(self._stream, rows, self._columns, header=not self._begun)
+        else:
+            _write_lines(self._stream, rows)
+        self._stream.flush()
+        self._begun = True
+
+
+def _write_lines(stream: TextIO, rows: Sequence[JsonObject]) -> None:
+    stream.writelines(f"{json_text(row, indent=None)}\n" for row in rows)
 
 
 def _rows(value: JsonObject) -> list[JsonObject]:

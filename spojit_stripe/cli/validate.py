@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from spojit_stripe.connection import Connections
     from spojit_stripe.connector import Connector
-    from spojit_stripe.workflow import Fault
+    from spojit_stripe.workflow import Fault, Vocabulary
 
-__all__ = ["validate"]
+__all__ = ["connections_or_why", "validate"]
 
 
 @click.command(
@@ -34,22 +34,22 @@ __all__ = ["validate"]
 @click.pass_context
 def validate(ctx: click.Context, files: tuple[Path, ...]) -> int:
     settings = settings_of(ctx)
-    connections, about = _connections(settings)
+    connections, about = connections_or_why(settings)
     if about:
         note(about)
     with settings.host() as host:
-        connectors = host.connectors
+        connectors, vocabulary = host.connectors, host.vocabulary
     faults: list[Fault] = []
     unread: list[ConfigurationError] = []
     for file in files:
         try:
-            faults += _faults(file, connectors, connections)
+            faults += _faults(file, connectors, connections, vocabulary)
         except ConfigurationError as error:
             unread.append(error)
     return _report(files, faults, unread, as_json=settings.json)
 
 
-def _connections(settings: Settings) -> tuple[Connections | None, str]:
+def connections_or_why(settings: Settings) -> tuple[Connections | None, str]:
     """The connections, or None and why nothing is said of them."""
     from spojit_stripe.connection import Connections
 
@@ -61,10 +61,12 @@ def _connections(settings: Settings) -> tuple[Connections | None, str]:
         return None, f"connections are not checked: {error.message}"
 
 
-def _faults(file: Path, connectors: Mapping[str, Connector], connections: Connections | None) -> list[Fault]:
+def _faults(
+    file: Path, connectors: Mapping[str, Connector], connections: Connections | None, vocabulary: Vocabulary
+) -> list[Fault]:
     from spojit_stripe.workflow import check_workflow, read_workflow, text_of
 
-    workflow, faults = read_workflow(text_of(file), str(file))
+    workflow, faults = read_workflow(text_of(file), str(file), vocabulary)
     more = check_workflow(workflow, connectors, connections) if workflow is not None else ()
     return sorted({*faults, *more}, key=lambda fault: (fault.line, fault.column, fault.message))
 

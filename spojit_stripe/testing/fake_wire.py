@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeAlias
 
-from spojit_stripe.connector import Answer, Listing, ListPlan, Progress, Trace
+from spojit_stripe.connector import Answer, Listing, ListPlan, Progress, Sink, Trace
 from spojit_stripe.values import JsonObject, Paging, Request
 
 __all__ = ["FakeWire", "Scripted", "Sent", "UnexpectedRequestError", "UnplayedError", "listing_of"]
@@ -114,7 +114,12 @@ class FakeWire:
         )
 
     async def read_list(
-        self, request: Request, plan: ListPlan, paging: Paging, progress: Progress | None = None
+        self,
+        request: Request,
+        plan: ListPlan,
+        paging: Paging,
+        progress: Progress | None = None,
+        sink: Sink | None = None,
     ) -> Listing:
         reply = await self._play(Sent(request, None, plan, paging))
         if not isinstance(reply, Listing):
@@ -123,6 +128,9 @@ class FakeWire:
             )
         if progress is not None:
             progress(reply.fetched, reply.scanned, reply.pages)
+        if sink is not None:
+            sink.write(reply.data)
+            return replace(reply, data=[])
         return reply
 
     async def look_up(self, trace: Trace) -> JsonObject | None:

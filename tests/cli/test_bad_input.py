@@ -431,7 +431,7 @@ BAD: list[tuple[str | list[str], str, int]] = [
     (
         "frob",
         "spojit-stripe has no command 'frob'; it has call, tools, connections, ledger, approvals, sandbox, demo, "
-        "validate, graph, completion (see `spojit-stripe --help`)",
+        "validate, run, runs, agent, sync, reconcile, graph, completion (see `spojit-stripe --help`)",
         2,
     ),
     (

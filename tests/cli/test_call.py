@@ -6,9 +6,15 @@ import csv
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+from spojit_stripe.catalog import Catalog
+from spojit_stripe.cli.app import run
+from spojit_stripe.cli.show import show_done
+from spojit_stripe.values import Done
 
 MAIN = ("--connection", "main")
 CHARGE = ("call", "create-charge", *MAIN, "--amount", "1050", "--currency", "usd")
@@ -33,10 +39,23 @@ def test_a_list_is_a_table_with_a_completeness_line(cli, customer, as_of) -> Non
         "created",
         "customer",
         "amount_refunded",
+        "captured",
         "refunded",
         "disputed",
     ]
-    assert row.split() == [charge["id"], "10.50", "USD", "succeeded", as_of, customer, "0.00", "USD", "false", "false"]
+    assert row.split() == [
+        charge["id"],
+        "10.50",
+        "USD",
+        "succeeded",
+        as_of,
+        customer,
+        "0.00",
+        "USD",
+        "true",
+        "false",
+        "false",
+    ]
     assert (ran.code, ran.err) == (0, f"1 charge, complete, 1 page, as of {as_of}\n")
 
 
@@ -46,8 +65,8 @@ def test_an_empty_list_is_a_result(cli, customer, as_of) -> None:
     assert (ran.code, ran.err) == (0, f"0 charges, complete, 1 page, as of {as_of}\n")
     ran = cli("call", "list-charges", *MAIN, "--customer", customer, "--format", "csv")
     assert ran.out == (
-        "id,amount,currency,status,created,customer,payment_intent,amount_refunded,refunded,disputed,failure_code,"
-        "description\n"
+        "id,amount,currency,status,created,customer,payment_intent,amount_refunded,captured,refunded,disputed,"
+        "failure_code,description\n"
     )
     assert cli("call", "list-charges", *MAIN, "--customer", customer, "--format", "ndjson").out == ""
 
@@ -89,11 +108,12 @@ def test_filters_say_who_filters(cli, as_of) -> None:
 def test_a_list_that_breaks_off_is_shown_and_exits_8(cli, box) -> None:
     """What was read is data; that it is not all is said on standard error and by the exit code."""
     box.fail("GET", "/v1/charges", skip=1, times=0, status=400, message="no more today")
-    ran = cli("call", "list-charges", *MAIN, "--limit", "2", "--all", "--format", "ndjson")
+    # A bounded list is read by the plain cursor; a whole one would leave out its last two seconds.
+    ran = cli("call", "list-charges", *MAIN, "--limit", "3", "--max-items", "9", "--format", "ndjson")
     assert ran.code == 8
-    assert len(ran.out.splitlines()) == 2
+    assert len(ran.out.splitlines()) == 3
     assert "warning: the list is not complete: " in ran.err
-    assert "2 charges, not complete (stopped by an error): more with --starting-after ch_" in ran.err
+    assert "3 charges, not complete (stopped by an error): more with --starting-after ch_" in ran.err
 
 
 def test_json_is_the_envelope(cli, as_of) -> None:
@@ -146,6 +166,92 @@ def test_backwards(cli) -> None:
     oldest = cli("call", "list-customers", *MAIN, "--all", "--json").json["data"][-1]["id"]
     ran = cli("call", "list-customers", *MAIN, "--ending-before", oldest, "--limit", "1")
     assert re.match(r"1 customer, not complete: more with --ending-before cus_\w+ or --all, ", ran.err)
+
+
+# Lists that are written as they come
+
+
+class Told(io.StringIO):
+    """Standard output that keeps apart what each page brought."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed: list[str] = []
+
+    def flush(self) -> None:
+        self.flushed.append(self.getvalue())
+
+
+@pytest.mark.parametrize("reveal", [(), ("--reveal",)])
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+@pytest.mark.parametrize("tool", ["list-charges", "list-payment-intents"])
+def test_a_whole_list_is_written_as_it_would_be_at_its_end(cli, tool: str, form: str, reveal: tuple[str, ...]) -> None:
+    """Byte for byte, whether or not secrets are shown."""
+    listing = cli("call", tool, *MAIN, "--all", "--limit", "7", "--json", "--reveal").json
+    assert listing["complete"]
+    assert listing["fetched"] > 20
+    whole = io.StringIO()
+    done = Done(value=listing)
+    show_done(whole, done, Catalog.load().tool(tool), form, reveal=bool(reveal))
+    for order in ("newest", "any"):
+        ran = cli("call", tool, *MAIN, "--all", "--limit", "7", "--format", form, "--order", order, *reveal)
+        assert (ran.code, "complete" in ran.err) == (0, True)
+        if order == "newest":
+            assert ran.out == whole.getvalue()
+        assert sorted(ran.out.splitlines()) == sorted(whole.getvalue().splitlines())
+        assert ("_secret_***" in ran.out or "_secret_" not in ran.out) or reveal
+        if tool == "list-payment-intents" and form == "ndjson":
+            assert ('"client_secret": "***"' in ran.out) == (not reveal)
+
+
+def test_pages_are_out_before_the_next_is_asked_for(cli, box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that whoever reads them need not wait, and nothing holds the whole."""
+    told = Told()
+    monkeypatch.setattr(sys, "stdout", told)
+    ran = run(("call", "list-charges", *MAIN, "--limit", "3", "--max-pages", "3", "--format", "ndjson"))
+    assert ran == 0
+    assert [text.count("\n") for text in told.flushed][:3] == [3, 6, 9]
+
+
+def test_an_empty_list_has_its_columns(cli) -> None:
+    """As it has in any other way of writing it."""
+    empty = ("call", "list-charges", *MAIN, "--created.lt", "1000000000", "--all", "--format")
+    assert cli(*empty, "csv").out.startswith("id,amount,")
+    assert cli(*empty, "ndjson").out == ""
+
+
+def test_one_object_in_a_form_for_lists(cli, customer) -> None:
+    """A raw request may be of either; what came decides."""
+    raw = ("call", "raw-api-request", *MAIN, "--method", "GET", "--path", f"/v1/customers/{customer}")
+    assert cli(*raw, "--all", "--format", "ndjson").json["id"] == customer
+
+
+def test_a_list_that_ends_early_says_so_when_its_pages_are_out(cli, box, folder: Path) -> None:
+    """Exit code 8; a file holds what came, and one that nothing came for stays as it was."""
+    box.fail("GET", "/v1/products", skip=1, times=0, status=400, message="no more today")
+    many = ("call", "list-products", *MAIN, "--all", "--limit", "2", "--format", "ndjson")
+    ran = cli(*many)
+    assert (ran.code, ran.out.count("\n")) == (8, 2)
+    assert "no more today" in ran.err
+    assert "not complete (stopped by an error): more with --starting-after prod_" in ran.err
+    box.clear_faults()
+    box.fail("GET", "/v1/products", skip=1, times=0, status=400)
+    assert cli(*many, "-o", "x.ndjson").code == 8
+    assert (folder / "x.ndjson").read_text() == ran.out
+    box.clear_faults()
+    box.fail("GET", "/v1/products", times=0, status=400)
+    assert (cli(*many, "-o", "x.ndjson").code, cli(*many).out) == (6, "")
+    box.clear_faults()
+    assert (folder / "x.ndjson").read_text() == ran.out
+    assert sorted(each.name for each in folder.iterdir()) == ["connections.yaml", "state", "x.ndjson"]
+
+
+@pytest.mark.parametrize("more", [(), ("--max-items", "0"), ("--limit", "3")])
+def test_an_order_is_for_whole_lists(cli, more: tuple[str, ...]) -> None:
+    """One page has the one that it has."""
+    ran = cli("call", "list-charges", *MAIN, "--order", "any", *more)
+    assert ran.code == 2
+    assert ran.err.startswith("error: max_items" if "0" in more else "error: --order: is for whole lists; add --all")
 
 
 # Files

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo(tmp_path: Path) -> None:
-    """It shows what issue 2 asks for, in that order, and cleans up after itself."""
+    """Calls, then workflows in both modes, in that order; it cleans up after itself."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     ran = subprocess.run(
         [sys.executable, "-m", "spojit_stripe", "demo"],
@@ -49,6 +49,18 @@ def test_the_demo(tmp_path: Path) -> None:
         r"^amount +25\.00 USD$",
         r"^\$ spojit-stripe ledger list$",
         r"POST /v1/refunds +25\.00 USD  done ",
+        r"^\$ spojit-stripe run .*charges-of-a-day\.yaml ",
+        r'"story": "Customer cus_\w+ was charged 105\.00 USD',
+        r"^\$ spojit-stripe run .*investigate-refund\.yaml ",
+        r"^\(exit code 5\)$",
+        r"^\$ spojit-stripe approvals approve apr_",
+        r"^Killed$",
+        r"^\$ spojit-stripe runs show grace-asks$",
+        r"POST /v1/refunds +5\.00 USD  open",
+        r"^\$ spojit-stripe runs resume grace-asks$",
+        r"^run grace-asks is done$",
+        r"^2 objects, complete, ",
+        r"^together: 4 turns, 5 tool calls, ",
     ]
     at = 0
     for pattern in shown:
