@@ -126,7 +126,7 @@ class InProcessSteps:
         steps = InProcessSteps(self._run_id, self._tasks, clock=self._clock, inbox=self._inbox)
         return await self._tasks[child.task](steps, child.argument)
 
-    async def wait(self, topic: str, *, timeout: float | None) -> JsonValue:  # the port's word
+    async def wait(self, topic: str, *, timeout: float | None) -> JsonValue:
         self._place += 1
         try:
             async with asyncio.timeout(timeout):

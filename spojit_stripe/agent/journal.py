@@ -166,12 +166,12 @@ class JournalSteps:
         return await self.step(f"wait {topic}", work)
 
     async def send(self, run_id: str, topic: str, value: JsonValue) -> None:
-        raise NotImplementedError("an agent sends nothing")
+        raise RuntimeError("an agent sends nothing")
 
     async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError("an agent does not sleep")
+        raise RuntimeError("an agent does not sleep")
 
     async def gather(
         self, children: Sequence[Child], *, limit: int, stop_on: Callable[[JsonValue], bool]
     ) -> list[JsonValue]:
-        raise NotImplementedError("an agent has no children")
+        raise RuntimeError("an agent has no children")

@@ -135,6 +135,7 @@ class _Tree:
         from rich.live import Live
 
         self._notes: dict[str, NodeNote] = {}
+        self._inner: dict[str, NodeNote] = {}  # inside others, and not done: a long loop must not slow the drawing
         self._said: dict[str, str] = {}
         self._live: Live = Live(
             console=Console(stderr=True, highlight=False, markup=False),
@@ -143,7 +144,12 @@ class _Tree:
         )
 
     def node(self, note: NodeNote) -> None:
-        self._notes[note.path] = note
+        if "/" not in note.path:
+            self._notes[note.path] = note
+        elif note.state in ("done", "skipped"):
+            self._inner.pop(note.path, None)
+        else:
+            self._inner[note.path] = note
 
     def event(self, path: str, kind: str, facts: JsonObject) -> None:
         if kind == "text":
@@ -161,20 +167,17 @@ class _Tree:
         from rich.console import Group
 
         lines: list[Text] = []
-        for path, one in [*self._notes.items()]:
-            if "/" not in path:
-                lines.append(self._text(one, 0))
-                lines += self._inside(path)
+        # Copies: this is drawn in a thread of its own while the run goes on.
+        inner = [*self._inner.values()]
+        for one in [*self._notes.values()]:
+            lines.append(self._text(one, 0))
+            lines += self._inside(one.path, inner)
         return Group(*lines)
 
-    def _inside(self, owner: str) -> Iterator[Text]:
+    def _inside(self, owner: str, every: list[NodeNote]) -> Iterator[Text]:
         from rich.text import Text
 
-        inner = [
-            note
-            for path, note in self._notes.items()
-            if path.startswith((f"{owner}/", f"{owner}[", f"{owner}.")) and note.state not in ("done", "skipped")
-        ]
+        inner = [one for one in every if one.path.startswith((f"{owner}/", f"{owner}[", f"{owner}."))]
         for one in inner[:_MOST_INSIDE]:
             yield self._text(one, 1)
         if len(inner) > _MOST_INSIDE:

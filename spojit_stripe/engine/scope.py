@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, cast
 
 from spojit_stripe.data import ArtifactStore, freeze, thaw
 from spojit_stripe.errors import InputError
 from spojit_stripe.values import JsonObject, JsonValue
-from spojit_stripe.workflow import Node, SqlNode, tables_of
+from spojit_stripe.workflow import Node, SqlNode, tables_of, walk
 
 __all__ = ["names_read", "recorded_form", "refuse_handles", "restore", "share", "stored_at"]
 
@@ -17,22 +17,15 @@ _INLINE_BYTES: Final = 16_384
 _SHARED: Final = "$scope"
 
 
-def names_read(nodes: Iterable[Node]) -> set[str]:
-    """The names that nodes, and those inside them, read; tables of SQL in lower case too."""
+def names_read(owner: Node) -> set[str]:
+    """The names that the nodes inside a node read; tables of SQL in lower case too."""
     found: set[str] = set()
-    for node in _every(nodes):
+    for node in (inner for branch in owner.branches for inner in walk(branch.nodes)):
         for _, compiled in node.values():
             found |= {reference.root for reference in compiled.references}
         if isinstance(node, SqlNode):
             found |= tables_of(node.sql)
     return found
-
-
-def _every(nodes: Iterable[Node]) -> Iterator[Node]:
-    for node in nodes:
-        yield node
-        for branch in node.branches:
-            yield from _every(branch.nodes)
 
 
 def share(scope: Mapping[str, JsonValue], names: set[str], store: ArtifactStore, prefix: str) -> JsonObject:

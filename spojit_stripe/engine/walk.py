@@ -237,7 +237,7 @@ class Walk:
     # Parts that run side by side
 
     def _shared(self, node: Node, scope: Scope, frame: Frame) -> JsonObject:
-        names = names_read([inner for branch in node.branches for inner in branch.nodes]) | {"run", "errors"}
+        names = names_read(node) | {"run", "errors"}
         prefix = self._run.prefix(f"scope-{frame.trail}{node.id}")
         return share(scope, names, self._run.store, prefix)
 
@@ -255,7 +255,6 @@ class Walk:
         inner = replace(frame, indexes=indexes, trail=f"{frame.trail}{name}/")
         prefix = self._run.prefix(f"item-{frame.trail}{name}")
         argument: JsonObject = {
-            "version": self._run.bundle.digest,
             "owner": node.id,
             "branch": branch.name,
             "frame": inner.to_json(),

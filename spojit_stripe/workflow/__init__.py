@@ -33,6 +33,7 @@ from spojit_stripe.workflow.model import (
     Trigger,
     Webhook,
     Workflow,
+    walk,
 )
 from spojit_stripe.workflow.nodes import read_node
 from spojit_stripe.workflow.schemas import check_inputs
@@ -78,4 +79,5 @@ __all__ = [
     "read_workflow",
     "tables_of",
     "text_of",
+    "walk",
 ]
