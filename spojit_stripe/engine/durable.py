@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
@@ -25,7 +26,7 @@ from urllib.parse import quote
 from dbos import DBOS, DBOSClient, SetWorkflowID
 from dbos._error import DBOSWorkflowCancelledError  # the only name it goes by
 from dbos._serialization import DBOSPortableJSONSerializer
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from spojit_stripe.errors import ConfigurationError
@@ -40,7 +41,6 @@ STEP_SEQUENCE: Final = "spojit-1"
 
 _FOR_EVER: Final = 10.0 * 365 * 86_400
 _POLL_SECONDS: Final = 0.1
-_QUIET_SECONDS: Final = 0.3
 _LOOK_SECONDS: Final = 1.0
 _RECORDING_SECONDS: Final = 10.0
 
@@ -56,6 +56,14 @@ class End:
 
     state: Literal["done", "cancelled", "broken"]
     value: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Where a part of a run rests: at the gate, or after step `place` for a message of `topic` or a time."""
+
+    place: int | None = None
+    topic: str | None = None
 
 
 class DurableSteps:
@@ -115,8 +123,8 @@ class DurableSteps:
     async def wait(self, topic: str, *, timeout: float | None) -> JsonValue:
         await self._engine.pass_gate()
         address = cast("str", DBOS.workflow_id)
-        self._engine.tell_waiting(topic, address)
-        with self._engine.resting(address):
+        with self._engine.resting(address, _Rest(self._place, topic)):
+            self._engine.tell_waiting(topic, address)
             message = await DBOS.recv_async(topic, timeout_seconds=_FOR_EVER if timeout is None else timeout)
         self._engine.tell_woken(topic, address)
         self._mark()
@@ -129,7 +137,7 @@ class DurableSteps:
 
     async def sleep(self, seconds: float) -> None:
         await self._engine.pass_gate()
-        with self._engine.resting(cast("str", DBOS.workflow_id)):
+        with self._engine.resting(cast("str", DBOS.workflow_id), _Rest(self._place)):
             await DBOS.sleep_async(seconds)
         self._mark()
 
@@ -148,7 +156,8 @@ class Durable:
     """DBOS over one system database, within a running event loop. There is one in a process.
 
     `tasks` are the functions that runs are made of. `on_wait` and `on_wake` hear of parts of a
-    run that wait for a message: its topic, and the address it has to be sent to.
+    run that wait for a message: its topic, and the address it has to be sent to. Where the
+    message is due already, `on_wait` gives the key to send it under.
     """
 
     def __init__(
@@ -157,7 +166,7 @@ class Durable:
         *,
         executor: str,
         tasks: Mapping[str, Task],
-        on_wait: Callable[[str, str], None] | None = None,
+        on_wait: Callable[[str, str], str | None] | None = None,
         on_wake: Callable[[str, str], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -168,7 +177,8 @@ class Durable:
         self._on_wait = on_wait
         self._on_wake = on_wake
         self._inside: set[str] = set()  # what runs in this process, by address
-        self._resting: set[str] = set()  # of these, what waits for a message, for a time or at the gate
+        self._resting: dict[str, _Rest] = {}  # of these, what waits for a message, for a time or at the gate
+        self._sending: set[asyncio.Future[None]] = set()  # messages that were due before anybody waited
         self._awaited: dict[str, set[str]] = {}  # of these, what waits for children: theirs
         self._left: dict[str, float] = {}  # what ran in this process, and when it ended
         self._fault: DBAPIError | None = None
@@ -184,7 +194,7 @@ class Durable:
         log = logging.getLogger("dbos")
         log.setLevel(logging.CRITICAL)
         log.handlers = [logging.NullHandler()]  # its own keeps a standard error that may be closed by now
-        system = DBOS(
+        self._system = DBOS(
             config={
                 "name": "spojit-stripe",
                 "system_database_url": self.url,
@@ -197,7 +207,7 @@ class Durable:
             }
         )
         # What is resumed comes through this queue, which looks once a second and has no setting for it.
-        system._registry.get_internal_queue()._polling_interval_sec = _POLL_SECONDS  # pyright: ignore[reportPrivateUsage]
+        self._system._registry.get_internal_queue()._polling_interval_sec = _POLL_SECONDS  # pyright: ignore[reportPrivateUsage]
         _engine = self
         try:
             with _explained(self.url):
@@ -235,18 +245,43 @@ class Durable:
     async def settled(self) -> None:
         """Return when nothing more happens by itself: every part of every run has ended, or waits for a message.
 
+        That is read from the database, for a part that was sent for hears of it a little later.
         Raises `ConfigurationError` where what happens can't be recorded any more.
         """
         while True:
             if self._is_quiet():
                 with _explained(self.url):
                     unfinished = await self._unfinished()
-                if all(self._rests(address) for address in unfinished):
-                    await asyncio.sleep(_QUIET_SECONDS if unfinished else 0)
-                    if self._is_quiet():
-                        self._moved.clear()
-                        return
+                    rests = dict(self._resting)
+                    waits = all(self._rests(address) for address in unfinished) and await asyncio.to_thread(
+                        self._all_wait, rests
+                    )
+                if waits and rests == self._resting and self._is_quiet():
+                    self._moved.clear()
+                    return
             await asyncio.sleep(_POLL_SECONDS / 2)
+
+    def _all_wait(self, rests: Mapping[str, _Rest]) -> bool:
+        """Whether what rests is due for nothing: its time is not up, and nobody has sent for it."""
+        database = self._system._sys_db  # pyright: ignore[reportPrivateUsage]
+        messages, steps = database.tables.notifications.c, database.tables.operation_outputs.c
+        with database.engine.connect() as connection:
+            for address, rest in rests.items():
+                if rest.place is None:
+                    continue
+                unread = select(messages.topic).where(
+                    messages.destination_uuid == address, messages.topic == rest.topic, messages.consumed.is_(False)
+                )
+                if rest.topic is not None and connection.execute(unread.limit(1)).first() is not None:
+                    return False
+                taken = select(steps.function_name, steps.output).where(
+                    steps.workflow_uuid == address, steps.function_id > rest.place
+                )
+                # One row, and that the time up to which it waits: else it has yet to begin, or has ended.
+                rows = connection.execute(taken).fetchall()
+                if [row[0] for row in rows] != ["DBOS.sleep"] or float(rows[0][1]) <= time.time():
+                    return False
+        return True
 
     async def _unfinished(self) -> list[str]:
         """The parts of runs that have not ended. Raises where the record of one could not be written."""
@@ -263,7 +298,7 @@ class Durable:
         return unfinished
 
     def _is_quiet(self) -> bool:
-        return all(self._rests(address) for address in self._inside)
+        return not self._sending and all(self._rests(address) for address in self._inside)
 
     def _rests(self, address: str) -> bool:
         """Whether nothing happens there by itself: it rests, or waits for children that all do.
@@ -295,17 +330,17 @@ class Durable:
 
     async def pass_gate(self) -> None:
         if not self._open.is_set():
-            with self.resting(cast("str", DBOS.workflow_id)):
+            with self.resting(cast("str", DBOS.workflow_id), _Rest()):
                 await self._open.wait()
 
     @contextmanager
-    def resting(self, address: str) -> Generator[None]:
+    def resting(self, address: str, rest: _Rest) -> Generator[None]:
         """While a part of a run waits for what is not in its hands."""
-        self._resting.add(address)
+        self._resting[address] = rest
         try:
             yield
         finally:
-            self._resting.discard(address)
+            self._resting.pop(address, None)
             self._moved.set()
 
     @contextmanager
@@ -319,8 +354,12 @@ class Durable:
             awaited.discard(child)
 
     def tell_waiting(self, topic: str, address: str) -> None:
-        if self._on_wait is not None:
-            self._on_wait(topic, address)
+        key = self._on_wait(topic, address) if self._on_wait is not None else None
+        if key is not None:
+            # In a thread without the engine's context: this is the voice of somebody outside.
+            sending = asyncio.get_running_loop().run_in_executor(None, partial(send, self.url, address, topic, key=key))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
 
     def tell_woken(self, topic: str, address: str) -> None:
         if self._on_wake is not None:

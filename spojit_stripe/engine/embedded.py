@@ -17,7 +17,6 @@ import signal
 import time
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -252,16 +251,12 @@ class Embedded:
         self._note_end(run, ended)
         return runs.get(run.id)
 
-    def _on_wait(self, run: Run, topic: str, address: str) -> None:
+    def _on_wait(self, run: Run, topic: str, address: str) -> str | None:
         """Note who waits, and look once more: the decision may have come while there was nobody to wake."""
         records = self._host.records
         records.runs.wait(run.id, topic, address)
         approval = records.approvals.find(topic.removeprefix(approval_topic("")))
-        if approval is not None and approval.decided is not None:
-            # In a thread without the engine's context: this is the voice of somebody outside.
-            asyncio.get_running_loop().run_in_executor(
-                None, partial(durable.send, run.engine, address, topic, key=_news(approval, address))
-            )
+        return _news(approval, address) if approval is not None and approval.decided is not None else None
 
     def _note_end(self, run: Run, ended: durable.End | None) -> None:
         runs = self._host.records.runs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from dbos._sys_db import SystemDatabase
 
 from spojit_stripe.errors import InputError
 from spojit_stripe.records import RunState
@@ -216,6 +218,38 @@ def test_a_plan_that_is_rejected_sends_nothing(stage) -> None:
     failed = stage.resume()
     assert (failed.state, stage.error(failed)) == (RunState.FAILED, "the plan of run run-1 was rejected")
     assert stage.till.sent == []
+
+
+@pytest.mark.parametrize("late", ["recv_setup", "recv_consume", "record_sleep"])
+def test_a_run_that_was_sent_for_goes_on_however_late_it_hears_of_it(stage, monkeypatch, late) -> None:
+    """A slow disk is no reason to say that a run still waits."""
+    real = getattr(SystemDatabase, late)
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        time.sleep(1)
+        found = real(*arguments, **more)
+        time.sleep(1)
+        return found
+
+    monkeypatch.setattr(SystemDatabase, late, slow)
+    text = "name: asked\nnodes: [{id: ask, type: human, message: Go on}]\n"
+    assert stage.start(text).state is RunState.WAITING
+    stage.decide()
+    assert stage.resume().state is RunState.DONE
+
+
+def test_a_time_that_was_up_while_nobody_ran_is_heard_of(stage, monkeypatch) -> None:
+    text = "name: asked\nnodes: [{id: ask, type: human, message: Go on, timeout: 2s}]\n"
+    assert stage.start(text).state is RunState.WAITING
+    real = SystemDatabase.recv_consume
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        time.sleep(1)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(SystemDatabase, "recv_consume", slow)
+    time.sleep(2)
+    assert stage.resume().state is RunState.FAILED
 
 
 def test_an_approval_of_a_call_that_was_declined_is_not_one_of_its_next_attempt(stage) -> None:
