@@ -327,8 +327,14 @@ def _judge(rows: list[Row]) -> None:
         "%",
     )
     _mark("429s", sum(row.refused for row in mine.values()), "<=", 0, "")
-    _mark("x the official client, 25/s, 300 ms", mine[25, slow].speed / theirs[slow].speed, ">=", 10, "x")
-    _mark("x the official client, 100/s, 300 ms", mine[100, slow].speed / theirs[slow].speed, ">=", 38, "x")
+    for rate, wanted in ((25, 10), (100, 38)):
+        _mark(
+            f"x the official client, {rate}/s, 300 ms",
+            mine[rate, slow].speed / theirs[slow].speed,
+            ">=",
+            wanted,
+            f"x, of {rate * 100 / theirs[slow].speed:.1f} x that the limit allows",
+        )
     _mark("CPU of the official client's", mine[100, slow].micros / theirs[slow].micros, "<=", 0.06, "x")
     _mark("peak memory", max(row.rss for row in rows if row.side.startswith("spojit")), "<=", 120, "MiB")
     print(

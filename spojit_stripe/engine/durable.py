@@ -330,11 +330,11 @@ class Durable:
 
     async def pass_gate(self) -> None:
         if not self._open.is_set():
-            with self.resting(cast("str", DBOS.workflow_id), _Rest()):
+            with self.resting(cast("str", DBOS.workflow_id)):
                 await self._open.wait()
 
     @contextmanager
-    def resting(self, address: str, rest: _Rest) -> Generator[None]:
+    def resting(self, address: str, rest: _Rest = _Rest()) -> Generator[None]:
         """While a part of a run waits for what is not in its hands."""
         self._resting[address] = rest
         try:

@@ -41,6 +41,7 @@ from spojit_stripe.errors import (
     UnavailableError,
 )
 from spojit_stripe.values import Effect, JsonObject, Paging, Request, Secret
+from spojit_stripe.wire.body import Body
 from spojit_stripe.wire.effects import effect_of
 from spojit_stripe.wire.faults import Reader, Reply, code_of, is_rate_limited, json_object
 from spojit_stripe.wire.form import encode_form, encode_json, encode_query
@@ -309,13 +310,19 @@ class StripeWire:
             await self._sleep(seconds)
         retries.begin()
         began = self._clock()
+
+        def on_way() -> None:
+            nonlocal began
+            before, began = began, self._clock()
+            lane.left(began - before)
+
         try:
             reply = await self._exchange(
                 httpx2.Request(
                     outgoing.method,
                     outgoing.url,
                     headers=outgoing.headers,
-                    stream=httpx2.ByteStream(outgoing.body),
+                    stream=Body(outgoing.body, on_way),
                     extensions=_EXTENSIONS,
                 )
             )

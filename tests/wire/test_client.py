@@ -607,12 +607,12 @@ def test_a_429_slows_its_endpoint_and_a_lock_does_not() -> None:
     wire = wire_to(script, time, limiter=limiter)
     with pytest.raises(UnavailableError):
         asyncio.run(wire.send(GET))
-    assert limiter.rates()["GET /v1/customers/{customer}"] == pytest.approx(25 * 0.98 * 0.85)
+    assert limiter.rates()["GET /v1/customers/{customer}"] == pytest.approx(25 * 0.985 * 0.85)
     time.now += 100
     script.steps = [refused(429, {"code": "lock_timeout"}, Stripe_Should_Retry="false")]
     with pytest.raises(UnavailableError):
         asyncio.run(wire.send(GET))
-    assert limiter.rates()["GET /v1/customers/{customer}"] == pytest.approx(25 * 0.98)
+    assert limiter.rates()["GET /v1/customers/{customer}"] == pytest.approx(25 * 0.985)
 
 
 def test_an_odd_date_or_notice_never_loses_an_answer() -> None:

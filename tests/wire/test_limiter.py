@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
 
 from spojit_stripe.connection import Limits
 from spojit_stripe.wire.limiter import Lane, Limiter, shared_limiter
+
+SHARE = 0.985
+"""Of a limit, how much is used."""
 
 
 class Time:
@@ -66,7 +70,7 @@ def test_all_endpoints_of_an_account_share_its_limit(mode: str, limit: int) -> N
         lane.leave()
     for first in moments:
         assert sum(first <= moment < first + 1 for moment in moments) <= limit
-    assert moments[-1] == pytest.approx(3 / 0.98, rel=0.02)
+    assert moments[-1] == pytest.approx(3 / SHARE, rel=0.02)
 
 
 def test_searches_share_one_limit_over_all_endpoints() -> None:
@@ -77,7 +81,7 @@ def test_searches_share_one_limit_over_all_endpoints() -> None:
     for number in range(40):
         wait_for(lanes[number % 2], time)
         lanes[number % 2].leave()
-    assert time.now - start == pytest.approx(39 / (20 * 0.98))
+    assert time.now - start == pytest.approx(39 / (20 * SHARE))
 
 
 def test_a_queue_before_one_endpoint_holds_up_no_other() -> None:
@@ -113,14 +117,14 @@ def test_a_429_slows_the_limit_that_it_names(reason: str | None, slowed: str) ->
     lane.limited(reason)
     after = limiter.rates()
     for name, rate in after.items():
-        full = before.get(name, 25 * 0.98)
+        full = before.get(name, 25 * SHARE)
         assert rate == pytest.approx(full * 0.85 if name == slowed else full)
 
 
 def test_a_search_that_is_limited_slows_all_searches() -> None:
     limiter = Limiter("live", clock=Time())
     limiter.lane("GET", "/v1/charges/search", search=True).limited("endpoint-rate")
-    assert limiter.rates()["search"] == pytest.approx(20 * 0.98 * 0.85)
+    assert limiter.rates()["search"] == pytest.approx(20 * SHARE * 0.85)
 
 
 @pytest.mark.parametrize(("reason", "lock"), [("resource-specific", False), (None, True)])
@@ -138,7 +142,7 @@ def test_many_429s_at_once_count_as_one_and_the_rate_recovers_slowly() -> None:
     lane = limiter.lane("GET", "/v1/charges")
     for _ in range(30):
         lane.limited("endpoint-rate")
-    full = 25 * 0.98
+    full = 25 * SHARE
 
     def rate() -> float:
         return limiter.rates()["GET /v1/charges"]
@@ -163,7 +167,7 @@ def test_the_rate_never_falls_to_nothing() -> None:
     for _ in range(50):
         lane.limited("endpoint-rate")
         time.now += 1.01
-    assert limiter.rates()["GET /v1/charges"] >= 25 * 0.98 * 0.1
+    assert limiter.rates()["GET /v1/charges"] >= 25 * SHARE * 0.1
 
 
 @pytest.mark.parametrize("reason", ["endpoint-concurrency", "global-concurrency"])
@@ -207,11 +211,11 @@ def test_of_two_connections_to_one_account_the_lower_limit_holds() -> None:
     limiter = shared_limiter("sk_test_two", None, url, "live", Limits())
     limiter.lane("GET", "/v1/charges")
     shared_limiter("sk_test_two", None, url, "live", Limits(account=200, endpoint=50))
-    assert limiter.rates()["account"] == pytest.approx(200 * 0.98)
+    assert limiter.rates()["account"] == pytest.approx(200 * SHARE)
     shared_limiter("sk_test_two", None, url, "live", Limits(endpoint=10))
     rates = limiter.rates()
-    assert rates["account"] == pytest.approx(200 * 0.98)
-    assert rates["GET /v1/charges"] == pytest.approx(10 * 0.98)
+    assert rates["account"] == pytest.approx(200 * SHARE)
+    assert rates["GET /v1/charges"] == pytest.approx(10 * SHARE)
 
 
 def test_threads_share_one_pace() -> None:
@@ -228,7 +232,7 @@ def test_threads_share_one_pace() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(waits) == pytest.approx([number / 980 for number in range(200)])
+    assert sorted(waits) == pytest.approx([number / (1000 * SHARE) for number in range(200)])
 
 
 def test_templates_without_end_are_forgotten() -> None:
@@ -250,10 +254,10 @@ def test_a_write_goes_before_the_reads_that_wait() -> None:
     wait_for(read, time)
     queue = [read.delays() for _ in range(20)]
     for number, waiting in enumerate(queue, start=1):
-        assert next(waiting) == pytest.approx(number / (25 * 0.98))
+        assert next(waiting) == pytest.approx(number / (25 * SHARE))
     first, *others = [wait_for_write(write, time) for _ in range(3)]
-    assert first <= 1 / (25 * 0.98)
-    assert others == [pytest.approx(1 / (25 * 0.98))] * 2
+    assert first == pytest.approx(1 / (25 * SHARE)), "the slot that is now went to the first read"
+    assert others == [pytest.approx(1 / (25 * SHARE))] * 2
 
 
 def wait_for_write(lane: Lane, time: Time) -> float:
@@ -316,12 +320,94 @@ def test_after_a_stall_no_burst_goes_out() -> None:
         assert sum(first <= moment <= first + 1 for moment in moments) <= 25
 
 
-@pytest.mark.parametrize(("latency", "worth"), [(0.0, 1), (0.004, 1), (0.05, 3), (0.3, 10), (5.0, 40)])
+def moments_of(count: int, lane: Lane, time: Time) -> list[float]:
+    moments: list[float] = []
+    for _ in range(count):
+        wait_for(lane, time)
+        moments.append(time.now)
+        lane.leave()
+    return moments
+
+
+def test_slots_that_passed_within_a_second_are_made_up_for_at_twice_the_pace() -> None:
+    """A list begins with one request, and the others wait for its answer."""
+    time = Time()
+    lane = Limiter("live", clock=time).lane("GET", "/v1/charges")
+    start = time.now
+    (first,) = moments_of(1, lane, time)
+    time.now += 0.3
+    moments = [first, *moments_of(99, lane, time)]
+    step = 1 / (25 * SHARE)
+    assert moments[-1] - start == pytest.approx(99 * step)
+    assert min(later - earlier for earlier, later in itertools.pairwise(moments[1:])) >= step / 2 - 1e-9
+    for first in moments:
+        assert sum(first <= moment < first + 1 for moment in moments) <= 25
+
+
+def test_slots_of_a_longer_silence_are_lost() -> None:
+    time = Time()
+    lane = Limiter("live", clock=time).lane("GET", "/v1/charges")
+    moments_of(1, lane, time)
+    time.now += 1.5
+    moments = moments_of(10, lane, time)
+    assert moments[-1] - moments[0] == pytest.approx(9 / (25 * SHARE))
+
+
+def test_while_the_service_asks_for_less_nothing_is_made_up_for() -> None:
+    time = Time()
+    lane = Limiter("live", clock=time).lane("GET", "/v1/charges")
+    moments_of(1, lane, time)
+    for _ in range(3):  # soon after another, so that it recovers slowly
+        lane.limited("endpoint-rate")
+        time.now += 1.01
+    moments_of(1, lane, time)
+    time.now += 0.3
+    now = time.now
+    moments = moments_of(10, lane, time)
+    assert moments[-1] - now >= 9 / (25 * SHARE)
+
+
+def test_a_request_that_leaves_late_counts_from_then_on() -> None:
+    """As many more might arrive within a second of it: a new connection takes a while, a kept one none."""
+    time = Time()
+    lane = Limiter("live", clock=time).lane("GET", "/v1/charges")
+    arrived: list[float] = []
+    connecting: list[float] = []
+    for number in range(100):
+        wait_for(lane, time)
+        lane.leave()
+        if number < 10:
+            connecting.append(time.now)
+        else:
+            arrived.append(time.now)
+        while connecting and connecting[0] + 0.1 <= time.now:
+            lane.left(time.now - connecting.pop(0))
+            arrived.append(time.now)
+    assert len(arrived) == 100
+    for first in arrived:
+        assert sum(first <= moment < first + 1 for moment in arrived) <= 25
+
+
+@pytest.mark.parametrize(("latency", "worth"), [(0.0, 1), (0.004, 1), (0.05, 3), (0.3, 10), (5.0, 64)])
 def test_as_many_at_once_are_worth_it_as_the_latency_takes(latency: float, worth: int) -> None:
     lane = Limiter("live", clock=Time()).lane("GET", "/v1/charges")
     for _ in range(3):
         lane.took(latency)
     assert lane.worth() == worth
+
+
+def test_more_at_once_are_worth_it_while_slots_are_made_up_for() -> None:
+    time = Time()
+    lane = Limiter("live", clock=time).lane("GET", "/v1/charges")
+    lane.took(0.3)
+    moments_of(1, lane, time)
+    assert lane.worth() == 10
+    time.now += 0.3
+    assert lane.worth() == 10 + 6
+    lane.limited("endpoint-rate")
+    assert lane.worth() < 10
+    time.now += 60
+    assert lane.worth() == 10, "a longer silence is not made up for"
 
 
 def test_no_more_at_once_than_the_service_bears() -> None:
@@ -330,7 +416,7 @@ def test_no_more_at_once_than_the_service_bears() -> None:
     lane.took(1.0)
     for _ in range(10):
         wait_for(lane, time)
-    assert lane.pace() == (pytest.approx(24.5), False)
+    assert lane.pace() == (pytest.approx(25 * SHARE), False)
     lane.limited("endpoint-concurrency")
     assert lane.worth() == 7
-    assert lane.pace() == (pytest.approx(24.5), True)
+    assert lane.pace() == (pytest.approx(25 * SHARE), True)

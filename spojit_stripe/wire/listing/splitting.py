@@ -208,14 +208,13 @@ class Splitting:
     # Requests
 
     def _start_requests(self) -> None:
-        """Give every window its request, newest first, and divide windows while there is room for more."""
+        """Give every window its request, and divide windows while there is room for more."""
         room = max(1, min(self._in_flight(), self._windows.at_once(self._found))) - len(self._tasks)
-        for window in list(self._windows):
+        for window in self._windows.idle() if room > 0 else ():
             if room <= 0:
                 return
-            if window.state == "open" and not window.busy:
-                self._ask(window)
-                room -= 1
+            self._ask(window)
+            room -= 1
         while room > 0:
             window = self._windows.divide()
             if window is None:

@@ -20,7 +20,7 @@ __all__ = ["Window", "Windows"]
 
 _EARLIEST: Final = 1_262_304_000  # 2010-01-01: Stripe has nothing older
 _REACH: Final = 8  # times as far as what lies before it, the open end is expected to go
-_STEP: Final = 0.3  # times as far as what lies before it, the open end is moved at once
+_STEP: Final = 0.2  # times as far as what lies before it, the open end is moved at once
 _LEAST_STEP: Final = 8  # pages
 _TRUSTED: Final = 1000  # pages; how far ahead of what was read the open end is moved on trust
 # Half a page is lost on average wherever a window ends, so a small rest is left to whoever has it.
@@ -159,6 +159,14 @@ class Windows:
         boldly from the beginning.
         """
         return _ANY if self._long else _RAMP * pages
+
+    def idle(self) -> list[Window]:
+        """Windows without a request under way: the newest one, which gives out as it reads, then by what is left.
+
+        Pages of a window come one after another, so the last answer is that of a window begun too late.
+        """
+        found = [window for window in self._all if window.state == "open" and not window.busy]
+        return found[:1] + sorted(found[1:], key=self._pages_left, reverse=True)
 
     def divide(self) -> Window | None:
         """A new window out of an old one, or None where no division is worth a request."""
