@@ -53,7 +53,7 @@ _HURRY: Final = 0.5  # of the time between two slots
 _A_MOMENT: Final = 1e-6  # of the time between two slots: a slot that is now has been used
 _LATE: Final = 0.002  # seconds
 _MOST_AT_ONCE: Final = 64
-_SPARE: Final = 1.15  # times what rate x latency needs, for answers that take longer
+_SPARE: Final = 1.05  # times what rate x latency needs, for answers that take longer
 _ALONE: Final = 0.3  # of a request in flight
 _LATEST: Final = 0.1  # weight of the latest answer in the latency
 _MAX_ENDPOINTS: Final = 2000
@@ -163,7 +163,7 @@ class _Gate:
         """How many slots have passed unused that are still to be made up for."""
         with self._lock:
             late = self._clock() - self._next
-            return int(late / self._step) if self._factor == 1.0 and late <= _CATCH_UP else 0
+            return int(late / self._step) if self._factor == 1.0 and 0.0 < late <= _CATCH_UP else 0
 
     @property
     def places(self) -> int:
