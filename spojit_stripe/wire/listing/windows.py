@@ -192,7 +192,7 @@ class Windows:
         if window.lo is None:
             keep = max(1, min(keep, int(max(_STEP * (self._newest - window.at), _LEAST_STEP * page))))
         whole = round(keep / page)
-        if whole and window.pages:
+        if whole:
             keep = max(1, min(int((whole - _LESS) * page), seconds))
         middle = window.at - keep + 1
         older = Window(window.lo, middle, middle - 1, self._page_size, page)
