@@ -15,7 +15,16 @@ from spojit_stripe.values import Effect, JsonObject, JsonValue, ToolCall, Writes
 from spojit_stripe.words import nearest
 from spojit_stripe.workflow.faults import Path, Report, quoted
 from spojit_stripe.workflow.guesses import dotted, lasting_faults
-from spojit_stripe.workflow.model import AgentNode, ConnectorNode, DirectNode, LoopNode, Node, Webhook, Workflow
+from spojit_stripe.workflow.model import (
+    AgentNode,
+    ConnectorNode,
+    DirectNode,
+    LoopNode,
+    Node,
+    PluginNode,
+    Webhook,
+    Workflow,
+)
 
 if TYPE_CHECKING:
     from spojit_stripe.connection import Connections
@@ -64,6 +73,8 @@ class _Calls:
         for node in nodes:
             if isinstance(node, ConnectorNode):
                 self._node(node, loops)
+            elif isinstance(node, PluginNode):
+                self._plugin(node)
             inner = (*loops, node) if isinstance(node, LoopNode) else loops
             for branch in node.branches:
                 self.nodes(branch.nodes, inner)
@@ -83,6 +94,12 @@ class _Calls:
             tool = self._tool(connector, node.tool, (*node.path, "tool"))
             if tool is not None:
                 self._direct(node, connector, tool, connection, loops)
+
+    def _plugin(self, node: PluginNode) -> None:
+        """A node type's own `connection` key names a connection like ours."""
+        name = cast("JsonObject", node.fields.source).get("connection")
+        if isinstance(name, str) and name and ("connection",) not in node.fields.paths:
+            self._connection(name, (*node.path, "connection"))
 
     # Names
 

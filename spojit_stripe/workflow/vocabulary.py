@@ -43,6 +43,8 @@ RunNode: TypeAlias = Callable[[JsonObject, NodeContext], Awaitable[JsonValue]]
 class NodeType:
     """A kind of node. `schema` is the JSON schema of its own keys, templates rendered.
 
+    A key `connection` of its own is the name of one, and is looked for as a file is checked.
+
     `run` gets them and gives the node's output, JSON without secrets, which is recorded. It
     raises `SpojitError` to fail with one line for people.
     """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spojit_stripe.connection import Connections
 from spojit_stripe.connector import Connector
 from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.workflow import NodeType, PluginNode, Vocabulary, check_workflow, load_workflow, read_workflow
@@ -63,6 +65,33 @@ def test_a_file_is_held_against_what_plug_ins_offer(
     assert len(errors) == len(lines), errors
     for line in lines:
         assert any(line in error for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("value", "warnings"),
+    [
+        ("main", []),
+        ("mian", ["x.yaml:2:31: warning: there is no connection 'mian' here; did you mean 'main'?"]),
+        ('"{{ input.place }}"', []),
+    ],
+)
+def test_a_connection_that_a_plug_ins_node_names_is_looked_for(
+    tmp_path: Path, connectors: Mapping[str, Connector], value: str, warnings: list[str]
+) -> None:
+    """As that of a connector's node is: `stripe-sync` has one too."""
+    schema = {"type": "object", "properties": {"connection": {"type": "string"}}}
+    vocabulary = Vocabulary({"mirror": NodeType(name="mirror", schema=schema, run=_run)})
+    file = tmp_path / "connections.yaml"
+    file.write_text("connections:\n  main: {connector: stripe, secret_key: '${env:KEY}', mode: test}\n")
+    text = (
+        f"name: x\nnodes: [{{id: a, type: mirror, connection: {value}}}]\n"
+        "inputs: {type: object, properties: {place: {type: string}}}\n"
+    )
+    workflow, faults = read_workflow(text, "x.yaml", vocabulary)
+    assert workflow is not None
+    assert [
+        str(fault) for fault in (*faults, *check_workflow(workflow, connectors, Connections.load(file)))
+    ] == warnings
 
 
 def test_a_plug_ins_node_knows_its_kind_and_its_templates() -> None:

@@ -19,7 +19,7 @@ from spojit_stripe.connector import ListPlan
 from spojit_stripe.values import JsonObject, Request
 from spojit_stripe.wire.listing.cursor import CURSORS
 from spojit_stripe.wire.listing.output import Checkpoint
-from spojit_stripe.wire.listing.page import Head, Raw, heads_of, line_of
+from spojit_stripe.wire.listing.page import Head, Raw, line_of
 from spojit_stripe.wire.listing.windows import Window
 
 __all__ = ["Notes", "Span", "digest_of"]
@@ -66,9 +66,12 @@ class Notes:
     def rows(self, span: Span) -> Iterator[list[bytes]]:
         return self._checkpoint.rows(span.part)
 
-    def page(self, window: Window, before: int | None, fresh: Sequence[Head], kept: Sequence[Raw]) -> None:
+    def page(
+        self, window: Window, before: int | None, fresh: Sequence[Head], found: Sequence[Head], kept: Sequence[Raw]
+    ) -> None:
         """Note a page that `window` has used; `before` is how far it was read until then.
 
+        `fresh` are its objects, `found` those of them that are kept, and `kept` what they say.
         More may come of the second that it reached, which therefore does not count yet.
         """
         part = self._parts.get(window)
@@ -85,7 +88,7 @@ class Notes:
             mark = {"lo": low, "hi": window.hi, "last_id": last_id, "scanned": scanned, "pages": part.pages}
         sure = 0
         if mark is not None:
-            sure = sum(low is None or cast("int", head.created) >= low for head in heads_of(kept))
+            sure = sum(low is None or cast("int", head.created) >= low for head in found)
         lines = [line_of(raw) for raw in kept]
         self._checkpoint.note(part.number, mark, lines[:sure], lines[sure:])
         part.scanned += len(fresh)

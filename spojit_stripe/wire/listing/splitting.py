@@ -23,7 +23,7 @@ from spojit_stripe.errors import ServiceError, SpojitError
 from spojit_stripe.values import JsonObject, JsonValue, Params, Request, StoppedBecause
 from spojit_stripe.wire.listing.cursor import CURSORS, page_size_of
 from spojit_stripe.wire.listing.output import Output, Tally
-from spojit_stripe.wire.listing.page import Head, Page, Raw, heads_of, keeps
+from spojit_stripe.wire.listing.page import Head, Page, Raw, heads_of, keeps, line_of
 from spojit_stripe.wire.listing.resuming import Notes, Span
 from spojit_stripe.wire.listing.spill import Spill
 from spojit_stripe.wire.listing.watching import Watch
@@ -271,22 +271,24 @@ class Splitting:
             self._drop_requests(self._windows.absorb(window, window.asked_lo))
         fresh = self._fresh(window, objects, heads)
         tally.scanned += len(fresh)
-        kept = fresh if self._keeps is None else [raw for raw in fresh if self._keeps(raw)]
-        tally.fetched += len(kept)
+        found = fresh if self._keeps is None else [(raw, head) for raw, head in fresh if self._keeps(raw)]
+        tally.fetched += len(found)
         before = window.at if window.pages else None
         if heads:
             self._found += 1
             self._move(window, heads, fresh=len(fresh))
+        # As lines where they are kept twice, so that they are put on one line once.
+        kept = [raw for raw, _ in found] if self._notes is None else [line_of(raw) for raw, _ in found]
         self._put(window, kept)
         if not more:
             window.state = "ended"
         if self._notes is not None:
-            self._notes.page(window, before, heads_of(fresh), kept)
+            self._notes.page(window, before, [head for _, head in fresh], [head for _, head in found], kept)
 
-    def _fresh(self, window: Window, objects: Sequence[Raw], heads: Sequence[Head]) -> list[Raw]:
+    def _fresh(self, window: Window, objects: Sequence[Raw], heads: Sequence[Head]) -> list[tuple[Raw, Head]]:
         """The objects that are this window's and were not read before."""
         return [
-            raw
+            (raw, head)
             for raw, head in zip(objects, heads, strict=True)
             if window.holds(cast("int", head.created)) and head.id not in window.known
         ]
