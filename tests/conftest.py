@@ -11,6 +11,7 @@ from pytest_socket import socket_allow_hosts
 
 from spojit_stripe.testing import FakeConnector, FakeWire, Workbench
 from spojit_stripe.testing.fixtures import stripe_sandbox
+from tests.postgres import postgres_server
 
 __all__ = ["stripe_sandbox"]
 
@@ -31,6 +32,15 @@ def _own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     home = tmp_path_factory.mktemp("home")
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(home))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server that is started for these tests, without a database."""
+    with postgres_server() as url:
+        if url is None:
+            pytest.skip("no PostgreSQL server is here: neither this machine's (initdb, pg_ctl) nor pgserver's")
+        yield url
 
 
 @pytest.fixture

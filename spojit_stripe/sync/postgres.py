@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -81,6 +81,9 @@ class PostgresTables(Tables):
         try:
             yield db
         finally:
+            # The server hears a little later that a connection is closed, and the next run may come at once.
+            with suppress(psycopg.Error):
+                db.execute("SELECT pg_advisory_unlock_all()")
             db.close()
 
     @contextmanager

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
+import psycopg
 import pytest
 
 from spojit_stripe.engine import durable
@@ -44,8 +45,10 @@ class InProcess:
 
 
 class OnDbos:
-    def __init__(self, folder: Path) -> None:
-        self._url = durable.sqlite_url(folder / "engine.db")
+    """DBOS, on SQLite or on PostgreSQL: the URL is the only difference."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._sent: list[asyncio.Future[None]] = []
 
     def run(self, tasks: Mapping[str, Task], on_wait: Callable[[str], None] | None = None) -> Any:
@@ -56,7 +59,7 @@ class OnDbos:
             if on_wait is not None:
                 on_wait(topic)
 
-        async with durable.Durable(self._url, executor="run-1", tasks=tasks, on_wait=waits) as engine:
+        async with durable.Durable(self.url, executor="run-1", tasks=tasks, on_wait=waits) as engine:
             await engine.start("run-1", "run", {})
             await engine.settled()
             while (ended := await engine.ended("run-1")) is None:
@@ -69,7 +72,7 @@ class OnDbos:
     def send(self, topic: str) -> None:
         loop = asyncio.get_running_loop()
         self._sent.append(
-            loop.run_in_executor(None, lambda: durable.send(self._url, "run-1", topic, key=f"news of {topic}"))
+            loop.run_in_executor(None, lambda: durable.send(self.url, "run-1", topic, key=f"news of {topic}"))
         )
 
 
@@ -77,9 +80,20 @@ async def _awaited(work: Any) -> Any:
     return await work
 
 
-@pytest.fixture(params=["in process", "dbos"])
+@pytest.fixture(params=["in process", "dbos", "dbos on PostgreSQL"])
 def port(request: pytest.FixtureRequest, tmp_path: Path) -> Port:
-    return InProcess() if request.param == "in process" else OnDbos(tmp_path)
+    if request.param == "in process":
+        return InProcess()
+    if request.param == "dbos":
+        return OnDbos(durable.sqlite_url(tmp_path / "engine.db"))
+    return OnDbos(fresh_database(request.getfixturevalue("postgres"), "engine"))
+
+
+def fresh_database(server: str, name: LiteralString) -> str:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as db:
+        db.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        db.execute(f"CREATE DATABASE {name}")
+    return f"{server}/{name}"
 
 
 def test_steps_and_children(port: Port) -> None:
@@ -200,8 +214,11 @@ def port_like(port: Port, stage: Any) -> Port:
     """A fresh port of the same kind."""
     if isinstance(port, InProcess):
         return InProcess()
+    assert isinstance(port, OnDbos)
+    if port.url.startswith("postgresql"):
+        return OnDbos(fresh_database(port.url.rpartition("/")[0], "other"))
     (stage.folder / "other").mkdir()
-    return OnDbos(stage.folder / "other")
+    return OnDbos(durable.sqlite_url(stage.folder / "other" / "engine.db"))
 
 
 def test_a_connector_node_fails_as_data(port: Port, stage) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +23,6 @@ from tests.sync.conftest import Shop
 ME = Identity(connection="shop", mode="test", account=None, base_url=None)
 CUSTOMERS = RESOURCES["customers"]
 COLUMNS = (Column("name", "text"), Column("balance", "integer"), Column("delinquent", "boolean"), Column("x", "json"))
-BINARIES = Path("/usr/lib/postgresql")
 
 
 def customer(name: str, seen: int, *, id: str = "cus_1", **fields: Any) -> Row:
@@ -39,47 +33,13 @@ def customer(name: str, seen: int, *, id: str = "cus_1", **fields: Any) -> Row:
 # A PostgreSQL of our own
 
 
-def _program(name: str) -> Path | None:
-    found = shutil.which(name)
-    if found:
-        return Path(found)
-    return next(iter(sorted(BINARIES.glob(f"*/bin/{name}"), reverse=True)), None)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A PostgreSQL server on a free port of this machine, started for these tests."""
-    initdb, ctl = _program("initdb"), _program("pg_ctl")
-    if initdb is None or ctl is None:
-        pytest.skip("no PostgreSQL server is installed here (initdb and pg_ctl are needed)")
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:  # the server refuses to run as root
-        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="spojit-pg-"))
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-    data = folder / "data"
-    quiet: dict[str, Any] = {"check": True, "capture_output": True, "cwd": folder, **user}
-    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "sync", "-E", "UTF8", "--no-sync"], **quiet)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    subprocess.run([ctl, "-D", data, "-w", "-o", options, "-l", folder / "log", "start"], **quiet)
-    try:
-        yield f"postgresql://sync:geheim@127.0.0.1:{port}"
-    finally:
-        subprocess.run([ctl, "-D", data, "-m", "immediate", "stop"], **quiet)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture
-def database(server: str) -> str:
+def database(postgres: str) -> str:
     """A database of its own for each test."""
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as db:
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as db:
         db.execute("DROP DATABASE IF EXISTS shop WITH (FORCE)")
         db.execute("CREATE DATABASE shop")
-    return f"{server}/shop"
+    return f"{postgres}/shop"
 
 
 @pytest.fixture(params=["sqlite", "parquet", "postgres"])
@@ -209,6 +169,15 @@ def test_another_account_or_mode_is_refused(place: str) -> None:
     ):
         with pytest.raises(ConfigurationError, match=text), destination_of(place).opened(other):
             pass
+
+
+def test_a_database_is_free_as_soon_as_a_run_has_ended(database: str) -> None:
+    with psycopg.connect(database) as looking:
+        for _ in range(20):
+            with destination_of(database).opened(ME):
+                pass
+            held = looking.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+            assert held == (0,)
 
 
 def test_two_runs_at_once_are_refused(place: str) -> None:
@@ -461,9 +430,9 @@ def test_a_table_of_somebody_else_in_postgresql_is_refused(shop: Shop, database:
     assert shop.one("products", to=database).as_of
 
 
-def test_a_password_is_in_no_error(shop: Shop, server: str) -> None:
+def test_a_password_is_in_no_error(shop: Shop, postgres: str) -> None:
     for url in (
-        f"{server}/nowhere",
+        f"{postgres}/nowhere",
         "postgresql://u:geheim@127.0.0.1:9/x",
         "postgresql://u:geheim@127.0.0.1/x?nonsense=1",
     ):
