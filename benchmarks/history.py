@@ -68,8 +68,8 @@ class Count:
     def write(self, objects: Sequence[JsonObject]) -> None:
         self.objects += len(objects)
 
-    def write_lines(self, lines: Iterable[bytes]) -> None:
-        self.objects += sum(1 for _ in lines)
+    def write_encoded(self, rows: Iterable[bytes]) -> None:
+        self.objects += sum(1 for _ in rows)
 
 
 def ours(url: str, rate: int) -> Side:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
 from spojit_stripe.redact import may_hold_secrets, redact_object
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["MOST_COLUMNS", "Columns", "Seen", "decode", "encode", "safe_line", "safe_lines"]
+__all__ = ["MOST_COLUMNS", "Columns", "Encoded", "Seen", "decode", "encode", "safe_line", "safe_lines"]
 
 MOST_COLUMNS: Final = 1_000
+Encoded: TypeAlias = bytes | msgspec.Raw
+"""A JSON text."""
 Columns = dict[str, list[str]]
 """Each column's kinds of values, by JSON schema's names."""
 
@@ -41,9 +43,9 @@ _encoder = msgspec.json.Encoder(enc_hook=_stand_in)
 _decoder = msgspec.json.Decoder()
 
 
-def decode(line: bytes) -> JsonValue:
-    """The value of a line. Raises `ValueError` for what is no JSON."""
-    return cast("JsonValue", _decoder.decode(line))
+def decode(text: Encoded) -> JsonValue:
+    """The value of a JSON text. Raises `ValueError` for what is none."""
+    return cast("JsonValue", _decoder.decode(text))
 
 
 def encode(value: JsonValue) -> bytes:

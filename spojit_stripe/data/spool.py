@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, cast
 
 from spojit_stripe.data.checkpoint import Checkpoint
 from spojit_stripe.data.folders import explained, make_private
-from spojit_stripe.data.lines import Columns, Seen, decode, safe_line, safe_lines
+from spojit_stripe.data.lines import Columns, Encoded, Seen, decode, safe_line, safe_lines
 from spojit_stripe.errors import InputError
 from spojit_stripe.values import JsonObject, JsonValue
 
@@ -61,21 +61,21 @@ class Spool:
             self._seen.note(kept)
             self._take(line + b"\n", 1)
 
-    def write_lines(self, lines: Iterable[bytes]) -> None:
-        """Take rows that are JSON already, one object a line. Raises `InputError` for a line that is none."""
-        left = iter(lines)
+    def write_encoded(self, rows: Iterable[Encoded]) -> None:
+        """Take rows that are JSON already, an object each. Raises `InputError` for one that is none."""
+        left = iter(rows)
         while batch := [*islice(left, _AT_ONCE)]:
-            rows = [self._row(line, number) for number, line in enumerate(batch, self._rows + 1)]
+            found = [self._row(row, number) for number, row in enumerate(batch, self._rows + 1)]
             # Encoded anew: what others encoded may hide a key behind escapes, or lie over two lines.
-            text, kept = safe_lines(rows)
+            text, kept = safe_lines(found)
             for row in kept:
                 self._seen.note(row)
-            self._take(text, len(rows))
+            self._take(text, len(found))
 
     @staticmethod
-    def _row(line: bytes, number: int) -> JsonObject:
+    def _row(text: Encoded, number: int) -> JsonObject:
         try:
-            row = decode(line)
+            row = decode(text)
         except (ValueError, RecursionError):
             raise InputError(f"row {number:,} is no valid JSON") from None
         if not isinstance(row, dict):

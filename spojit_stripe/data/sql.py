@@ -239,6 +239,6 @@ def _said(told: bytes, code: int | None, limits: SqlLimits, *, took_too_long: bo
 def _hand_over(result: Path, out: Spool) -> None:
     with explained("read the result", result.parent), result.open("rb") as stream:
         try:
-            out.write_lines(stream)
+            out.write_encoded(stream)
         except InputError as error:
             raise SqlError(f"sql: the result's {error.message}") from None

@@ -242,7 +242,9 @@ def test_secrets_do_not_reach_the_disk(store: ArtifactStore, folder: Path) -> No
         assert hidden not in text
     assert "INV-1" in text
     spool = store.spool("run-1/lines")
-    spool.write_lines([json.dumps({"a": secret}).replace("sk_", "\\u0073k_").encode(), b' {"password" : "hunter2"}\n'])
+    spool.write_encoded(
+        [json.dumps({"a": secret}).replace("sk_", "\\u0073k_").encode(), b' {"password" : "hunter2"}\n']
+    )
     assert spool.finish() == [{"a": "sk_live_***"}, {"password": "***"}]
 
 
@@ -263,7 +265,7 @@ def test_lines_give_what_rows_give_wherever_a_secret_stands(
     lines[place] = hostile
     for threshold in (0, 3_000, 1_000_000):
         by_lines, by_rows = (store.spool("run-1/a", threshold=threshold) for _ in range(2))
-        by_lines.write_lines(iter(lines))
+        by_lines.write_encoded(iter(lines))
         by_rows.write([json.loads(line) for line in lines])
         assert by_lines.rows == by_rows.rows == 250
         found = by_lines.finish()
@@ -295,7 +297,7 @@ def test_a_row_may_hold_lists_that_are_stored(store: ArtifactStore) -> None:
 def test_a_line_that_is_no_object_is_refused(store: ArtifactStore, line: bytes, why: str) -> None:
     spool = store.spool("run-1/a")
     with pytest.raises(InputError, match=rf"row 2 is {why}"):
-        spool.write_lines([b"{}", line])
+        spool.write_encoded([b"{}", line])
 
 
 def test_a_spool_ends_once(store: ArtifactStore, folder: Path) -> None:
@@ -305,7 +307,7 @@ def test_a_spool_ends_once(store: ArtifactStore, folder: Path) -> None:
     spool.discard()
     spool.discard()
     assert list((folder / "tmp").iterdir()) == []
-    for again in (spool.finish, lambda: spool.write(ROWS[:1]), lambda: spool.write_lines([b"{}"])):
+    for again in (spool.finish, lambda: spool.write(ROWS[:1]), lambda: spool.write_encoded([b"{}"])):
         with pytest.raises(RuntimeError, match="is finished"):
             again()
     empty = store.spool("run-1/b", threshold=0)

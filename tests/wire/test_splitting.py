@@ -315,21 +315,21 @@ def test_a_list_that_may_be_short_is_divided_with_care() -> None:
 # What is given out, and when
 
 
-class Lines:
-    """A sink that takes lines as they come."""
+class Encoded:
+    """A sink that takes objects as they come."""
 
     def __init__(self) -> None:
-        self.lines: list[bytes] = []
+        self.rows: list[bytes] = []
 
     def write(self, objects: Sequence[JsonObject]) -> None:
-        raise AssertionError("lines were to be had")
+        raise AssertionError("they were to be had encoded")
 
-    def write_lines(self, lines: Iterable[bytes]) -> None:
-        self.lines += lines
+    def write_encoded(self, rows: Iterable[bytes]) -> None:
+        self.rows += map(bytes, rows)
 
 
 @pytest.mark.parametrize("at_once", [1, 6])
-def test_a_sink_for_lines_gets_one_object_on_each(at_once: int) -> None:
+def test_a_sink_for_encoded_objects_gets_each_as_it_came(at_once: int) -> None:
     """Also where the service indents, and where there are newlines in what it says."""
     data = spread(1_000, 60)
 
@@ -343,11 +343,11 @@ def test_a_sink_for_lines_gets_one_object_on_each(at_once: int) -> None:
             assert read_again is not None
             return replace(page, body=read_again)
 
-    sink = Lines()
+    sink = Encoded()
     listing = read(Indenting(data, turns=[2]), at_once, sink=sink)
     assert (listing.data, listing.fetched, listing.complete) == ([], 1_000, True)
-    assert all(b"\n" not in line for line in sink.lines)
-    assert [msgspec.json.decode(line) for line in sink.lines] == [one.to_json() | {"note": "one\ntwo"} for one in data]
+    assert all(b"\n" in row for row in sink.rows)
+    assert [msgspec.json.decode(row) for row in sink.rows] == [one.to_json() | {"note": "one\ntwo"} for one in data]
 
 
 @pytest.mark.parametrize("order", ["newest", "any"])

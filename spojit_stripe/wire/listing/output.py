@@ -8,18 +8,18 @@ from typing import Final, Protocol, runtime_checkable
 from spojit_stripe.connector import Listing, Sink
 from spojit_stripe.errors import SpojitError
 from spojit_stripe.values import JsonObject, StoppedBecause
-from spojit_stripe.wire.listing.page import Page, Raw, decoded, line_of
+from spojit_stripe.wire.listing.page import Page, Raw, decoded
 
-__all__ = ["Checkpoint", "LineSink", "Output", "ResumableSink", "Tally"]
+__all__ = ["Checkpoint", "EncodedSink", "Output", "ResumableSink", "Tally"]
 
 _MOST_IDS: Final = 100  # of requests, at either end of a list
 
 
 @runtime_checkable
-class LineSink(Protocol):
-    """A sink that takes objects as they came, one on each line; it redacts them itself."""
+class EncodedSink(Protocol):
+    """A sink that takes objects as they came; it decodes what it wants of them, and redacts them itself."""
 
-    def write_lines(self, lines: Iterable[bytes]) -> None:
+    def write_encoded(self, rows: Iterable[Raw]) -> None:
         """Take the next objects, in the list's order."""
         ...
 
@@ -53,22 +53,18 @@ class Output:
 
     def __init__(self, sink: Sink | None) -> None:
         self._sink = sink
-        self._lines = sink if isinstance(sink, LineSink) else None
+        self._encoded = sink if isinstance(sink, EncodedSink) else None
         self.checkpoint = sink.checkpoint if isinstance(sink, ResumableSink) else None
         self.holds = sink is None
         self.held: list[JsonObject] = []
         self.given = 0
 
-    def prepared(self, objects: Sequence[Raw]) -> Sequence[Raw]:
-        """Objects that will be given later, with what can be done for it now, while requests are under way."""
-        return objects if self._lines is None else [line_of(raw) for raw in objects]
-
     def give(self, objects: Sequence[Raw]) -> None:
         """Take the next objects; returns when the sink has."""
         if not objects:
             return
-        if self._lines is not None:
-            self._lines.write_lines(line_of(raw) for raw in objects)
+        if self._encoded is not None:
+            self._encoded.write_encoded(objects)
         elif self._sink is not None:
             self._sink.write([decoded(raw) for raw in objects])
         else:

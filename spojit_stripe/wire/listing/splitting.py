@@ -23,7 +23,7 @@ from spojit_stripe.errors import ServiceError, SpojitError
 from spojit_stripe.values import JsonObject, JsonValue, Params, Request, StoppedBecause
 from spojit_stripe.wire.listing.cursor import CURSORS, page_size_of
 from spojit_stripe.wire.listing.output import Output, Tally
-from spojit_stripe.wire.listing.page import Head, Page, Raw, heads_of, keeps, line_of
+from spojit_stripe.wire.listing.page import Head, Page, Raw, heads_of, keeps
 from spojit_stripe.wire.listing.resuming import Notes, Span
 from spojit_stripe.wire.listing.spill import Spill
 from spojit_stripe.wire.listing.watching import Watch
@@ -277,8 +277,7 @@ class Splitting:
         if heads:
             self._found += 1
             self._move(window, heads, fresh=len(fresh))
-        # As lines where they are kept twice, so that they are put on one line once.
-        kept = [raw for raw, _ in found] if self._notes is None else [line_of(raw) for raw, _ in found]
+        kept = [raw for raw, _ in found]
         self._put(window, kept)
         if not more:
             window.state = "ended"
@@ -308,7 +307,7 @@ class Splitting:
         if self._any_order or (window is self._windows.front() and not window.aside):
             self._output.give(kept)
         elif kept:
-            window.aside.append(self._spill.put(self._output.prepared(kept)))
+            window.aside.append(self._spill.put(kept))
 
     def _hand_on(self) -> bool:
         """Give out a page that was put aside, once it is its window's turn; whether there was one."""
