@@ -6,7 +6,7 @@ from spojit_stripe.data.keys import segment
 from spojit_stripe.data.spool import SPOOL_BYTES, Spool
 from spojit_stripe.data.sql import SqlError, SqlLimits, SqlResult, Table, run_sql
 from spojit_stripe.data.store import ArtifactStore, freeze, thaw
-from spojit_stripe.data.stored import StoredList
+from spojit_stripe.data.stored import StoredList, is_handle
 
 __all__ = [
     "SPOOL_BYTES",
@@ -18,6 +18,7 @@ __all__ = [
     "StoredList",
     "Table",
     "freeze",
+    "is_handle",
     "run_sql",
     "segment",
     "thaw",

@@ -161,7 +161,7 @@ def _prepared(name: str, table: Table, private: Path, place: int) -> JsonObject:
     path = private / f"table-{place}.ndjson"
     made: JsonObject = {"path": path.name}
     seen: Columns | None
-    if isinstance(rows, StoredList):
+    if isinstance(rows, StoredList) and not rows.description.nested:
         seen = rows.description.columns
         made["sha256"] = rows.description.sha256
         with explained("work", private):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -37,19 +38,35 @@ class ArtifactStore:
         self._files: Files = LocalFiles(folder / "artifacts") if url is None else RemoteFiles(name, url)
         clean(self._drafts)
 
-    def spool(self, prefix: str, *, threshold: int = SPOOL_BYTES, resumable: bool = False) -> Spool:
+    def spool(
+        self,
+        prefix: str,
+        *,
+        threshold: int = SPOOL_BYTES,
+        resumable: bool = False,
+        wrapped: bool = False,
+        nested: bool = False,
+    ) -> Spool:
         """A way in for rows. `prefix` ("run-1/charges") is any text; `keys.segment` makes one part of a run's id.
 
         A `resumable` one keeps what of a list was read until it is finished, and another of the
-        same prefix goes on there.
+        same prefix goes on there. `wrapped` and `nested` rows are those of a `Handle`.
         """
         stem_of(prefix)  # told before anything is fetched
 
         def publish(draft: Path, digest: str, rows: int, size: int, columns: Columns | None) -> JsonObject:
             key = key_of(prefix, digest)
             self._files.put(draft, key)
-            handle = Handle(store=self.name, key=key, rows=rows, bytes=size, sha256=digest, columns=columns)
-            return handle.to_json()
+            return Handle(
+                store=self.name,
+                key=key,
+                rows=rows,
+                bytes=size,
+                sha256=digest,
+                columns=columns,
+                wrapped=wrapped,
+                nested=nested,
+            ).to_json()
 
         name = f"read-{hashlib.sha256(prefix.encode(errors='backslashreplace')).hexdigest()[:32]}"
         return Spool(self._drafts, publish, threshold, Checkpoint(self._drafts / name) if resumable else None)
@@ -72,7 +89,7 @@ class ArtifactStore:
                 f"artifact {wanted.key} has {size:,} bytes where the run recorded {wanted.bytes:,}; "
                 "restore the state folder from a copy, or run again"
             )
-        return StoredList(wanted, self._files)
+        return StoredList(wanted, self._files, partial(thaw, store=self))
 
     def prune(self, prefix: str) -> int:
         """Remove the artifacts of `prefix` and of all that is below it ("run-1"); gives the bytes freed."""

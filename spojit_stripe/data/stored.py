@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast, overload
@@ -43,6 +43,8 @@ class Handle:
     bytes: int
     sha256: str
     columns: Columns | None  # None: too many for a table
+    wrapped: bool = False  # the items are no objects: each row is one with the item as its `value`
+    nested: bool = False  # rows hold handles themselves
 
     def to_json(self) -> JsonObject:
         inner: JsonObject = {
@@ -53,6 +55,7 @@ class Handle:
             "sha256": self.sha256,
             "columns": cast("JsonValue", self.columns),
         }
+        inner.update({name: True for name in ("wrapped", "nested") if getattr(self, name)})
         return {HANDLE: inner}
 
     @classmethod
@@ -72,6 +75,8 @@ class Handle:
                         bytes=cast("int", size),
                         sha256=digest,
                         columns=cast("Columns | None", columns),
+                        wrapped=inner.get("wrapped") is True,
+                        nested=inner.get("nested") is True,
                     )
         raise ConfigurationError("a recorded result is no handle of an artifact; the record was changed by hand")
 
@@ -105,12 +110,14 @@ class StoredList(Sequence[JsonValue]):
     """The rows of an artifact as a list: counted without reading, iterated with flat memory.
 
     Reading it to the end also checks its SHA-256. `list[i]` reads a block of rows and keeps it.
-    Two are equal only when they are the same object.
+    Two are equal only when they are the same object. `thawed` gives a row with the handles that
+    it holds as lists.
     """
 
-    def __init__(self, handle: Handle, source: Source) -> None:
+    def __init__(self, handle: Handle, source: Source, thawed: Callable[[JsonValue], JsonValue]) -> None:
         self.description = handle
         self._source = source
+        self._thawed = thawed
         self._lock = threading.Lock()
         self._starts = [0]  # the first row of each block that was met
         self._offsets = [0]  # and where it lies
@@ -154,9 +161,14 @@ class StoredList(Sequence[JsonValue]):
 
     def _value(self, line: bytes) -> JsonValue:
         try:
-            return decode(line)
+            found = decode(line)
         except ValueError:
             raise self._changed() from None
+        if self.description.wrapped:
+            if not isinstance(found, dict) or "value" not in found:
+                raise self._changed()
+            found = found["value"]
+        return self._thawed(found) if self.description.nested else found
 
     def _line(self, row: int) -> bytes:
         with self._lock:

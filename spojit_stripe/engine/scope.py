@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, cast
 
-from spojit_stripe.data import ArtifactStore, freeze, thaw
+from spojit_stripe.data import ArtifactStore, freeze, is_handle, thaw
 from spojit_stripe.errors import InputError
 from spojit_stripe.values import JsonObject, JsonValue
 from spojit_stripe.workflow import Node, SqlNode, tables_of, walk
@@ -74,13 +74,20 @@ def recorded_form(value: JsonValue, store: ArtifactStore, prefix: str) -> JsonVa
     return _shrunk(frozen, store, prefix)
 
 
+def _holds_handles(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        return is_handle(value) or any(map(_holds_handles, value.values()))
+    return isinstance(value, list) and any(map(_holds_handles, value))
+
+
 def _shrunk(value: JsonValue, store: ArtifactStore, prefix: str) -> JsonValue:
     if isinstance(value, list):
-        if all(isinstance(item, dict) for item in value) and len(json.dumps(value)) > _INLINE_BYTES:
-            spool = store.spool(prefix, threshold=0)
-            spool.write(cast("list[JsonObject]", value))
-            return spool.finish()
-        return [_shrunk(item, store, prefix) for item in value]
+        if len(json.dumps(value)) <= _INLINE_BYTES:
+            return value
+        objects = all(isinstance(item, dict) for item in value)
+        spool = store.spool(prefix, threshold=0, wrapped=not objects, nested=_holds_handles(value))
+        spool.write([cast("JsonObject", item) if objects else {"value": item} for item in value])
+        return spool.finish()
     if isinstance(value, dict):
         return {key: _shrunk(inner, store, f"{prefix}-{key}") for key, inner in value.items()}
     return value

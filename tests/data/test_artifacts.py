@@ -191,6 +191,31 @@ def test_a_link_out_of_the_store_is_not_followed(store: ArtifactStore, folder: P
         store.open(stored.handle)
 
 
+def test_items_that_are_no_objects_and_rows_that_hold_lists(store: ArtifactStore) -> None:
+    """The handle says which of the two its rows are; a row that is not as it says was changed."""
+    inner = store.spool("run-1/inner", threshold=0)
+    inner.write([{"id": "a"}, {"id": "b"}])
+    rows = store.spool("run-1/rows", threshold=0, nested=True)
+    rows.write([{"n": 1, "rows": inner.finish()}])
+    kept = thaw(rows.finish(), store)
+    assert isinstance(kept, StoredList)
+    (row,) = [*kept]
+    assert isinstance(row["rows"], StoredList)
+    assert [*row["rows"]] == [{"id": "a"}, {"id": "b"}]
+    assert freeze(kept) == kept.handle
+    items = store.spool("run-1/items", threshold=0, wrapped=True)
+    items.write([{"value": one} for one in ("x", 2, None, [3])])
+    plain = thaw(items.finish(), store)
+    assert isinstance(plain, StoredList)
+    assert ([*plain], plain[-1], plain[1:3]) == (["x", 2, None, [3]], [3], [2, None])
+    other = store.spool("run-1/other", threshold=0, wrapped=True)
+    other.write([{"no": "value"}])
+    changed = thaw(other.finish(), store)
+    assert isinstance(changed, StoredList)
+    with pytest.raises(ConfigurationError, match="is not what the run recorded"):
+        changed[0]
+
+
 def test_a_missing_or_changed_file_is_one_line(store: ArtifactStore, folder: Path) -> None:
     stored = _stored(store)
     file = _file(folder, stored)
@@ -213,7 +238,7 @@ def test_a_missing_or_changed_file_is_one_line(store: ArtifactStore, folder: Pat
 
     file.write_bytes(content[:100])
     with pytest.raises(ConfigurationError, match="is not what the run recorded"):
-        StoredList(stored.description, again._source)[999]
+        StoredList(stored.description, again._source, again._thawed)[999]
 
     file.unlink()
     with pytest.raises(ConfigurationError, match="is missing; restore the state folder"):

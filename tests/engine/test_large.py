@@ -66,6 +66,60 @@ def test_lists_and_sets_over_the_threshold_go_to_files(stage) -> None:
     assert len(engine.value_of(other)["rows"]) == ROWS
 
 
+IDS = """\
+name: ids
+nodes:
+  - {id: all_, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
+  - {id: ids, type: transform, set: {list: "{{ all_.data | map('id') }}"}}
+  - {id: taken, type: transform, set: {n: "{{ ids.list | length }}", last: "{{ ids.list[-1] }}"}}
+  - {id: table, type: transform, set: {data: "{{ ids.list }}"}}
+  - {id: counted, type: transform, sql: "select count(*) as n, max(value) as last from \\"table\\""}
+  - {id: out, type: transform, set: {taken: "{{ taken }}", counted: "{{ counted.data }}", ids: "{{ ids.list }}"}}
+"""
+
+
+def test_a_long_list_of_plain_values_goes_to_a_file_too(stage) -> None:
+    for number in range(40_000):
+        stage.till.paid[str(number)] = {"id": f"pay_{number:06d}", "amount": 1, "customer": None}
+    run = stage.start(IDS)
+    assert run.state is RunState.DONE, run.error
+    value = Embedded(stage.host).value_of(run)
+    assert value["taken"] == {"n": 40_000, "last": "pay_039999"}
+    assert value["counted"] == [{"n": 40_000, "last": "pay_039999"}]
+    assert [*value["ids"]] == [f"pay_{number:06d}" for number in range(40_000)]
+    stream = io.StringIO()
+    write_value(stream, value)
+    assert json.loads(stream.getvalue())["ids"][:2] == ["pay_000000", "pay_000001"]
+    assert size(stage.folder / "state" / "runs") < 600_000
+
+
+LISTS = """name: lists
+inputs: {type: object, properties: {numbers: {type: array}}, required: [numbers]}
+nodes:
+  - {id: all_, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
+  - id: each
+    type: loop
+    for_each: "{{ input.numbers }}"
+    nodes:
+      - {id: x, type: transform, set: {n: "{{ item }}", text: "{{ input.text }}", rows: "{{ all_.data }}"}}
+  - {id: one, type: transform, set: {rows: "{{ each.results[7].rows }}"}}
+  - {id: some, type: transform, set: {n: "{{ one.rows | length }}", sum: "{{ one.rows | sum('amount') }}"}}
+  - {id: sums, type: transform, sql: "select count(*) as n, max(json_array_length(rows)) as most from each"}
+  - {id: out, type: transform, set: {some: "{{ some }}", sums: "{{ sums.data }}"}}
+""".replace("{{ input.text }}", "x" * 20_000)
+
+
+def test_lists_inside_the_results_of_a_long_loop_stay_lists(stage) -> None:
+    """The results go to a file, and the list in each of them lies in one already."""
+    for number in range(4_000):
+        stage.till.paid[str(number)] = {"id": f"pay_{number}", "amount": 2, "customer": None, "text": "x" * 80}
+    run = stage.start(LISTS, {"numbers": [*range(20)]})
+    assert run.state is RunState.DONE, run.error
+    value = Embedded(stage.host).value_of(run)
+    assert value["some"] == {"n": 4_000, "sum": 8_000}
+    assert value["sums"] == [{"n": 20, "most": 4_000}]
+
+
 def test_a_loop_has_a_most_and_says_what_to_do(stage) -> None:
     text = """\
 name: many
