@@ -90,7 +90,9 @@ class Write:
                 ledger.once, self.session.connection.name, self.bound.operation, self.call.once
             )
             if holder is not None and holder.state not in (State.FAILED, State.UNSENT):
-                return self._answer_once(holder)
+                outcome = self._answer_once(holder)
+                await asyncio.to_thread(ledger.answered_by_once, self.at, self.session.connection.name, holder)
+                return outcome
 
         ready = await self._clear(generation)
         if not isinstance(ready, _Ready):

@@ -26,6 +26,7 @@ _MOST_GROUPS: Final = 12
 _DEEPEST: Final = 4
 _SHORT_TABLE: Final = 10
 _MOSTLY: Final = 0.6
+_NOT_COMPLETE: Final = "… NOT complete: fetch this list by itself"
 
 Group = tuple[str, str]  # currency, status
 
@@ -233,10 +234,13 @@ def _totals(rows: Iterable[JsonValue], columns: Sequence[str], vocabulary: Vocab
     sums: list[int] = []
     for name, groups in found.items():
         told: list[str] = []
-        for (currency, status), (count, total) in sorted(groups.items())[:_MOST_GROUPS]:
-            if total:
-                told.append(f"{status or 'all'} {count}× {total} = {_formatted(total, currency)}")
-                sums += [count, total]
+        telling = sorted((group, one) for group, one in groups.items() if one[1])
+        for (currency, status), (count, total) in telling[:_MOST_GROUPS]:
+            told.append(f"{status or 'all'} {count}× {total} = {_formatted(total, currency)}")
+            sums += [count, total]
+        left = len(telling) - len(told)
+        if left > 0:
+            told.append(f"NOT all: {left} more {'group' if left == 1 else 'groups'}; ask query-data")
         if told:
             lines.append(f"sum of {name}: {'; '.join(told)}")
         sums += _over_statuses(groups)
@@ -264,11 +268,15 @@ def _formatted(amount: int, currency: str) -> str:
 def _lean(value: JsonValue, vocabulary: Vocabulary, *, free: bool, depth: int) -> JsonValue:
     if isinstance(value, list):
         found = [_lean(one, vocabulary, free=free, depth=depth + 1) for one in value[:MOST_ROWS]]
-        return [one for one in found if one not in (None, {}, [], "")]
+        some: list[JsonValue] = [one for one in found if one not in (None, {}, [], "")]
+        left = len(value) - MOST_ROWS
+        return [*some, f"… {left} more"] if left > 0 else some
     if not isinstance(value, dict):
         return _short(value) if isinstance(value, str) and free else value
     if value.get("object") == "list" and isinstance(value.get("data"), list):
-        return _lean(value["data"], vocabulary, free=free, depth=depth)
+        rows = cast("list[JsonValue]", _lean(value["data"], vocabulary, free=free, depth=depth))
+        # Without its envelope it would look like all there is.
+        return [*rows, _NOT_COMPLETE] if value.get("has_more") else rows
     if depth > _DEEPEST:
         return value.get("id", "…")
     kept: JsonObject = {}

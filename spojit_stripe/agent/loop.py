@@ -197,6 +197,8 @@ class Agent:
         place = self._turn_place = context.steps.place
         record = cast("JsonObject", await context.steps.step(f"turn {number} model", lambda: self._asked(request)))
         context.seconds += cast("float", record["seconds"])
+        # What was cut off stays cut off where the limits of another attempt are higher.
+        self.limit = self.limit or cast("str | None", record.get("limit"))
         if "error" in record:
             error = error_from_record(cast("JsonObject", record["error"]))
             raise _StoppedError(error.message, error, place)
@@ -221,7 +223,7 @@ class Agent:
             record = {"error": error.to_json()}
         except SpojitError as error:
             record = {"error": error.to_json()}
-        return {**record, "seconds": round(time.monotonic() - begun, 3)}
+        return {**record, "seconds": round(time.monotonic() - begun, 3), "limit": self.limit}
 
     def _count(self, number: int, reply: ModelReply) -> None:
         self.tokens += reply.tokens
@@ -283,7 +285,8 @@ class Agent:
     async def _act(self, reply: ModelReply) -> None:
         acted = await act(self.context, len(self.turns), reply.tool_uses)
         self.turns[-1]["calls"] = cast("JsonValue", acted.notes)
-        self.messages.append({"role": "assistant", "content": [_as_sent(block) for block in reply.content]})
+        said: list[JsonValue] = [_as_sent(block) for block in reply.content if not _is_blank(block)]
+        self.messages.append({"role": "assistant", "content": said})
         self.messages.append({"role": "user", "content": acted.results})
         if acted.unknown is not None:
             raise _StoppedError(acted.unknown.message, acted.unknown, self.context.steps.place - 1)
@@ -292,7 +295,11 @@ class Agent:
         """The answer, or None where the model has to go on."""
         if reply.stop_reason == "max_tokens":
             return None  # asked again with more room; nothing of the half reply is kept
-        blocks = [one for one in reply.content if not (isinstance(one, dict) and one.get("type") == "tool_use")]
+        blocks = [
+            one
+            for one in reply.content
+            if not _is_blank(one) and not (isinstance(one, dict) and one.get("type") == "tool_use")
+        ]
         if blocks and (reply.text or reply.stop_reason == "pause_turn"):
             self.messages.append({"role": "assistant", "content": blocks})
         if reply.stop_reason == "pause_turn":
@@ -406,6 +413,11 @@ def _as_sent(block: JsonValue) -> JsonValue:
     if isinstance(block, dict) and block.get("type") == "tool_use" and not isinstance(block.get("input"), dict):
         return {**block, "input": {}}
     return block
+
+
+def _is_blank(block: JsonValue) -> bool:
+    """A text of nothing but spaces, which models write before a call and the API takes back from nobody."""
+    return isinstance(block, dict) and block.get("type") == "text" and not str(block.get("text", "")).strip()
 
 
 def _over(why: str) -> str:

@@ -11,7 +11,7 @@ from spojit_stripe.values import JsonObject, JsonValue
 
 __all__ = ["masked", "masked_object", "masked_text"]
 
-_CARD: Final = re.compile(r"(?<![\w.])[3-6](?:[ -]?\d){12,18}(?![\w])")
+_CARD: Final = re.compile(r"(?<![\w.])(?:[3-6](?:[ -]?\d){12,18}|2[ -]?[2-7](?:[ -]?\d){14})(?![\w])")
 _IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _DEEPEST: Final = 100
 

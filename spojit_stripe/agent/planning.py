@@ -60,9 +60,10 @@ async def _decision(context: Context) -> JsonObject:
 
     async def look() -> JsonValue:
         approval = await asyncio.to_thread(context.session.records.approvals.of_plan, digest)
+        late = approval.state == "approved" and approval.expires < context.session.clock()
         return {
             "approval_id": approval.id,
-            "state": approval.state,
+            "state": "expired" if late else approval.state,
             "expires": approval.expires,
             "reason": approval.reason,
             "note": approval.note,

@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from dbos import DBOS, DBOSClient, SetWorkflowID
 from dbos._error import DBOSWorkflowCancelledError  # the only name it goes by
-from dbos._serialization import DBOSPortableJSONSerializer
+from dbos._serialization import DBOSPortableJSONSerializer, deserialize_value
 from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
@@ -39,6 +39,7 @@ __all__ = ["Durable", "DurableSteps", "End", "cancel", "check", "rewind", "send"
 STEP_SEQUENCE: Final = "spojit-1"
 """Which sequence of steps the runner takes; raised when a running run could not go on with the new one."""
 
+_SERIALIZER: Final = DBOSPortableJSONSerializer()
 _FOR_EVER: Final = 10.0 * 365 * 86_400
 _POLL_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 1.0
@@ -98,11 +99,14 @@ class DurableSteps:
         # The numbers of all results come before those of the starts: which child ends first changes none.
         slots = {child.name: DBOS.reserve_step() for child in children}
         parent = cast("str", DBOS.workflow_id)
-
+        numbers = {name: slot.step_id for name, slot in slots.items()}
+        allowed = await asyncio.to_thread(self._engine.allowed, parent, numbers, stop_on)
         started = 0
 
         async def run(child: Child) -> JsonValue:
             nonlocal started
+            if allowed is not None and child.name not in allowed:
+                return None
             started += 1
             address = f"{parent}/{child.name}"
             with self._engine.awaiting(parent, address):
@@ -114,7 +118,7 @@ class DurableSteps:
 
                 return await slots[child.name].run_async({"name": f"{child.name} result"}, result)
 
-        results = await gather_bounded(children, run, limit=limit, stop_on=stop_on)
+        results = await gather_bounded(children, run, limit=limit, stop_on=lambda one: one is None or stop_on(one))
         for _ in children[started:]:  # how many were started depends on what ended first; what follows must not
             DBOS.reserve_step()
         self._mark()
@@ -200,7 +204,7 @@ class Durable:
                 "system_database_url": self.url,
                 "application_version": STEP_SEQUENCE,
                 "executor_id": self._executor,
-                "serializer": DBOSPortableJSONSerializer(),
+                "serializer": _SERIALIZER,
                 "notification_listener_polling_interval_sec": _POLL_SECONDS,
                 "console_log_level": "CRITICAL",
                 "log_level": "CRITICAL",
@@ -352,6 +356,29 @@ class Durable:
             yield
         finally:
             awaited.discard(child)
+
+    def allowed(self, parent: str, numbers: Mapping[str, int], stop_on: Callable[[JsonValue], bool]) -> set[str] | None:
+        """Of children that are gathered again, those that may begin; None: all.
+
+        All recorded results come at once then, so that a child might begin before the one that had
+        stopped it was heard of. `numbers` are the steps of their results, by name.
+        """
+        database = self._system._sys_db  # pyright: ignore[reportPrivateUsage]
+        steps, runs = database.tables.operation_outputs.c, database.tables.workflow_status.c
+        if not numbers:
+            return None
+        recorded = select(steps.output, steps.serialization).where(
+            steps.workflow_uuid == parent,
+            steps.function_id.between(min(numbers.values()), max(numbers.values())),
+            steps.output.is_not(None),
+        )
+        with database.engine.connect() as connection:
+            found = connection.execute(recorded).fetchall()
+            if not any(stop_on(deserialize_value(row[0], row[1], _SERIALIZER)) for row in found):
+                return None
+            children = select(runs.workflow_uuid).where(runs.workflow_uuid.startswith(f"{parent}/", autoescape=True))
+            begun = {row[0].removeprefix(f"{parent}/") for row in connection.execute(children)}
+        return begun & {*numbers}
 
     def tell_waiting(self, topic: str, address: str) -> None:
         key = self._on_wait(topic, address) if self._on_wait is not None else None

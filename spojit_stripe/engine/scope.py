@@ -9,7 +9,7 @@ from typing import Final, cast
 from spojit_stripe.data import ArtifactStore, freeze, is_handle, thaw
 from spojit_stripe.errors import InputError
 from spojit_stripe.values import JsonObject, JsonValue
-from spojit_stripe.workflow import Node, SqlNode, tables_of, walk
+from spojit_stripe.workflow import AgentNode, Node, SqlNode, tables_of, walk
 
 __all__ = ["names_read", "recorded_form", "refuse_handles", "restore", "share", "stored_at"]
 
@@ -23,6 +23,8 @@ def names_read(owner: Node) -> set[str]:
     for node in (inner for branch in owner.branches for inner in walk(branch.nodes)):
         for _, compiled in node.values():
             found |= {reference.root for reference in compiled.references}
+        if isinstance(node, AgentNode):
+            found.add("input")  # its `trusted_ids` are names of inputs
         if isinstance(node, SqlNode):
             found |= tables_of(node.sql)
     return found

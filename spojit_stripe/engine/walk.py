@@ -133,7 +133,7 @@ class Walk:
         now = await self._steps.now()
         own = now + math.ceil(node.timeout) if node.timeout else None
         around = frame.deadline
-        if around is not None and around <= now and await self._resumed() > around:
+        if around is not None and around <= now and await self._resumed() >= around:
             around = None  # a person who resumes a run gives it time anew
         ends = [one for one in (own, around) if one is not None]
         if not ends:
@@ -181,7 +181,10 @@ class Walk:
             if branch.test is None or branch.test.decide(scope, now=frame.now, where=branch.name):
                 self._run.watch.tells(f"{frame.trail}{node.id}", branch=branch.name)
                 inner = replace(frame, trail=f"{frame.trail}{node.id}/")
-                return await self.nodes(branch.nodes, dict(scope), inner)
+                within = dict(scope)
+                ended = await self.nodes(branch.nodes, within, inner)
+                scope["errors"] = within["errors"]  # as any node's: what comes after may ask for them
+                return ended
         return Ended("value")
 
     async def _subworkflow(self, node: SubworkflowNode, scope: Scope, frame: Frame) -> Ended:

@@ -228,14 +228,24 @@ def _add_planned(
     now: int,
 ) -> int:
     """Put a call into the plan of its run, at the place of the one that failed there, else at the end."""
+    replaced = db.execute(  # planned there, and not carried out: what it would do has changed meanwhile
+        "SELECT number FROM planned WHERE run_id = ? AND connection = ? AND call_id IS NULL"
+        " AND json_extract(preview, '$.idempotency_key') = ?",
+        (*scope, preview.idempotency_key),
+    ).fetchone()
+    if replaced:
+        db.execute("DELETE FROM planned WHERE run_id = ? AND connection = ? AND number = ?", (*scope, replaced[0]))
     if preview.effect is Effect.MONEY:
         check_spending(preview.amount, _spending(db, scope, preview, now), rules)
-    failed = db.execute(
-        "SELECT planned.number FROM planned JOIN calls ON calls.id = planned.call_id"
-        " WHERE planned.run_id = ? AND planned.connection = ? AND calls.state = 'failed'"
-        " AND calls.node = ? AND calls.indexes = ? AND calls.ordinal = ?",
-        (*scope, at.node, "/".join(map(str, at.indexes)), at.ordinal),
-    ).fetchone()
+    failed = (
+        replaced
+        or db.execute(
+            "SELECT planned.number FROM planned JOIN calls ON calls.id = planned.call_id"
+            " WHERE planned.run_id = ? AND planned.connection = ? AND calls.state = 'failed'"
+            " AND calls.node = ? AND calls.indexes = ? AND calls.ordinal = ?",
+            (*scope, at.node, "/".join(map(str, at.indexes)), at.ordinal),
+        ).fetchone()
+    )
     count = db.execute("SELECT count(*) FROM planned WHERE run_id = ? AND connection = ?", scope).fetchone()[0]
     number = int(failed["number"]) if failed else int(count) + 1
     amount = preview.amount
@@ -294,6 +304,17 @@ def claim_planned(db: sqlite3.Connection, digest: str, run_id: str, connection: 
     if all(row["call_id"] is not None for row in rows):
         plan_digest = _digest_of(row["digest"] for row in rows)
         db.execute("UPDATE approvals SET state = 'used' WHERE digest = ?", (plan_digest,))
+
+
+def tie_planned(db: sqlite3.Connection, key: str, run_id: str, connection: str, call_id: int) -> None:
+    """Tie a planned call that `once` answered to the ledger row that had used it up; it needs no sending."""
+    row = db.execute(
+        "SELECT digest FROM planned WHERE run_id = ? AND connection = ? AND call_id IS NULL"
+        " AND json_extract(preview, '$.idempotency_key') = ?",
+        (run_id, connection, key),
+    ).fetchone()
+    if row is not None:
+        claim_planned(db, row["digest"], run_id, connection, call_id)
 
 
 def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, now: int) -> Spent:

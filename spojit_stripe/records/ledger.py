@@ -31,7 +31,7 @@ from spojit_stripe.errors import (
     SpojitError,
 )
 from spojit_stripe.policy import Rules, check_spending
-from spojit_stripe.records.approvals import claim_planned, may_run_planned
+from spojit_stripe.records.approvals import claim_planned, may_run_planned, tie_planned
 from spojit_stripe.records.database import Database
 from spojit_stripe.records.entry import Entry, State, entry_of
 from spojit_stripe.records.keys import key_of
@@ -102,6 +102,11 @@ class Ledger:
                 (connection, operation, value),
             ).fetchone()
         return entry_of(row) if row else None
+
+    def answered_by_once(self, position: Position, connection: str, holder: Entry) -> None:
+        """A call of a plan that `once` has answered is out of the way of those behind it."""
+        with self._database.writing() as db:
+            tie_planned(db, key_of(position, 0), position.run_id, connection, holder.id)
 
     def like(self, position: Position, digest: str, connection: str, assessment: Assessment) -> Like | None:
         """The newest other call of the same node that may have done what this one would.

@@ -14,6 +14,7 @@ unless a later attempt is answered. A v1 DELETE has no key, so it is not repeate
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import platform
 import random
 import ssl
@@ -199,6 +200,7 @@ class StripeWire:
             progress,
             sink,
             origin=self._base,
+            scope=self._scope(request),
             in_flight=lane.worth,
             limit=lane.pace,
             wall=self._wall,
@@ -276,6 +278,11 @@ class StripeWire:
         headers.append((b"Content-Length", b"%d" % len(body)))
         headers.append((b"Idempotency-Key", key.encode("ascii")))
         return httpx2.Headers(headers)
+
+    def _scope(self, request: Request) -> str:
+        """What tells the lists of one account, mode and API version from another's; no secret."""
+        key = hashlib.sha256(self._secret.reveal().encode()).hexdigest()
+        return f"{key} {request.account or self._connection.account} {self._api_version(request)}"
 
     def _api_version(self, request: Request) -> str:
         return request.api_version or self._connection.api_version or API_VERSION

@@ -43,8 +43,6 @@ _RECOVERED_AFTER_ONE: Final = 0.15
 _RECOVERED_AFTER_MORE: Final = 0.05
 _SOON: Final = 10.0  # seconds
 _CONCURRENCY_WAIT: Final = 0.05  # seconds until asking again for a place in flight
-# As long as the slots of one second take at full speed, less what clocks and networks waver.
-_SECOND: Final = 1.015
 # Slots that passed unused are made up for within the second that Stripe counts, at most at twice
 # the pace. While Stripe asks for less than usual, only what a busy process was late for is.
 _CATCH_UP: Final = 1.0  # seconds
@@ -52,6 +50,7 @@ _CATCH_UP_SLOWED: Final = 0.1
 _HURRY: Final = 0.5  # of the time between two slots
 _A_MOMENT: Final = 1e-6  # of the time between two slots: a slot that is now has been used
 _LATE: Final = 0.002  # seconds
+_MOMENT: Final = 1e-4  # seconds: less than clocks waver
 _MOST_AT_ONCE: Final = 64
 _SPARE: Final = 1.05  # times what rate x latency needs, for answers that take longer
 _ALONE: Final = 0.3  # of a request in flight
@@ -133,7 +132,12 @@ class _Gate:
             waiting = max(0, ceil((self._next - now) / step - _A_MOMENT) - 1)
             slot = max(self._next - step * waiting, self._taken + step, now)
             if slot + step / 2 >= self._next:
-                return self._append(now)
+                if self._latest <= slot:
+                    return self._append(now)
+                # The reads that wait make up for slots which passed; one more of those is not theirs.
+                self._next += step
+                self._taken = slot
+                return slot - now
             self._taken = slot
             self._owed += 1
             return slot - now
@@ -178,10 +182,11 @@ class _Gate:
             if self._cap is not None and self.in_flight >= self._cap_now(now):
                 return _CONCURRENCY_WAIT
             left = self._left
-            while left and left[0] + _SECOND <= now:
+            whole = self._step * self._most  # a second, or what so few requests take
+            while left and left[0] + whole <= now + _MOMENT:
                 left.popleft()
             if len(left) >= self._most:
-                return left[0] + _SECOND - now
+                return left[0] + whole - now
             left.append(now)
             self.in_flight += 1
             return 0.0
@@ -213,6 +218,8 @@ class _Gate:
                 return  # the requests that were in flight together are one fault, not many
             self._recovery = _RECOVERED_AFTER_MORE if now - self._changed < _SOON else _RECOVERED_AFTER_ONE
             self._factor = max(_LOWEST, self._factor_now(now) * _SLOWED)
+            if self._cap is not None:
+                self._cap = self._cap_now(now) if self._cap_now(now) < _MOST_AT_ONCE else None
             self._changed = now
             self._next = max(self._next, now + self._step / self._factor)
 
@@ -224,6 +231,7 @@ class _Gate:
                 return
             current = self.in_flight if self._cap is None else min(self.in_flight, self._cap_now(now))
             self._cap = max(1, int(current * _NARROWED))
+            self._factor = self._factor_now(now)
             self._changed = now
 
     def idle(self, now: float) -> bool:
@@ -281,13 +289,13 @@ class Lane:
             yield seconds
 
     def _enter(self) -> float:
-        seconds = self._endpoint.try_enter()
-        if seconds > 0:
-            return seconds
-        seconds = self._account.try_enter()
-        if seconds > 0:
-            self._endpoint.back_out()
-        return seconds
+        for place, gate in enumerate(self._gates):
+            seconds = gate.try_enter()
+            if seconds > 0:
+                for entered in self._gates[:place]:
+                    entered.back_out()
+                return seconds
+        return 0.0
 
     def pace(self) -> tuple[float, bool]:
         """Requests per second at the moment, by the narrowest limit, and whether Stripe asked for fewer than usual."""
@@ -296,8 +304,8 @@ class Lane:
     def left(self, late: float) -> None:
         """The request is on its way, `late` seconds after it might have been: a connection had to be made."""
         if late > _LATE:
-            self._endpoint.left(late)
-            self._account.left(late)
+            for gate in self._gates:
+                gate.left(late)
 
     def took(self, seconds: float) -> None:
         """An answer came so long after its request was sent."""
@@ -319,8 +327,8 @@ class Lane:
 
     def leave(self) -> None:
         """The request is over, however it ended."""
-        self._endpoint.leave()
-        self._account.leave()
+        for gate in self._gates:
+            gate.leave()
 
     def limited(self, reason: str | None, *, lock: bool = False) -> None:
         """Stripe answered 429. `reason` is its `Stripe-Rate-Limited-Reason`.

@@ -51,13 +51,26 @@ class _Calls:
         self._connectors = connectors
         self._connections = connections
         self._planners: dict[str, list[ConnectorNode]] = {}
+        self._repeated: set[str] = set()  # agents inside of loops
 
     def plans(self) -> None:
-        """An agent puts its plan to a person when it ends, and the others' when the run ends: one can't be both."""
+        """An agent puts its plan to a person when it ends, and the others' when the run ends: one can't be both.
+
+        A run has one plan on a connection, so that of a second agent, or of the same one for
+        another item of a loop, would take its place.
+        """
         for name, nodes in self._planners.items():
-            others = [node for node in nodes if isinstance(node, DirectNode)]
-            agent = next((node for node in nodes if isinstance(node, AgentNode)), None)
-            if agent is not None and others:
+            agents = [node for node in nodes if isinstance(node, AgentNode)]
+            agent = agents[0] if agents else None
+            others = [node for node in nodes if node is not agent]
+            if agent is not None and agent.id in self._repeated:
+                self._report.error(
+                    agent.path,
+                    f"agent {agent.id!r} plans its writes on connection {name!r} inside a loop, and a run has one plan "
+                    "on a connection",
+                    "give it policy: {writes: ask}, or let one agent look at all the items",
+                )
+            elif agent is not None and others:
                 self._report.error(
                     agent.path,
                     f"agent {agent.id!r} and node {others[0].id!r} both plan writes on connection {name!r}, and a run "
@@ -88,6 +101,8 @@ class _Calls:
             return
         if _plans(node, connection) and (isinstance(node, AgentNode) or _writes(node, connector)):
             self._planners.setdefault(node.connection, []).append(node)
+            if loops:
+                self._repeated.add(node.id)
         if isinstance(node, AgentNode):
             self._agent(node, connector, connection)
         elif isinstance(node, DirectNode):

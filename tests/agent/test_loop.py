@@ -237,6 +237,22 @@ def test_the_last_turn_is_for_the_answer(shop):
     assert shop.model.requests[-1].body["tool_choice"] == {"type": "none"}
 
 
+def test_an_answer_that_a_limit_cut_off_stays_so_where_the_limit_is_raised_later(shop):
+    """Its turns are recorded, and the same run gives the same answer: it must not pass for a whole one."""
+    customer = shop.customer()
+    journal = shop.journal()
+    first = shop.agent(
+        f"Look at {customer}",
+        use("get-customer", customer=customer),
+        say("So far nothing."),
+        limits={"turns": 2},
+        journal=journal,
+    )
+    again = shop.agent(f"Look at {customer}", limits={"turns": 20}, journal=journal)
+    assert (first.meta["incomplete"], again.meta["incomplete"]) == (True, True)
+    assert again.meta["stopped_because"] == first.meta["stopped_because"]
+
+
 def test_calls_over_the_limit_are_not_run_and_an_answer_is_asked_for(shop):
     customer = shop.customer()
     call = use("get-customer", customer=customer)

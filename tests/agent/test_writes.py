@@ -44,6 +44,14 @@ def test_a_write_within_its_caps_is_made_and_told(shop, paid):
     assert "5.00 USD" in call["says"]
 
 
+def test_blank_text_beside_a_call_is_not_sent_back(shop, paid):
+    """The API takes none, so that a run would be stuck after its money moved."""
+    go(shop, paid, say(" ").then(refund(paid[1])), say("Refunded 5.00 USD.").after("done (ledger entry"))
+    assert shop.writes() == ["POST /v1/refunds"]
+    (answered,) = [one for one in shop.model.requests[-1].body["messages"] if one["role"] == "assistant"]
+    assert [block["type"] for block in answered["content"]] == ["tool_use"]
+
+
 def test_without_caps_an_agents_money_asks(shop, paid):
     journal = shop.journal()
     journal.decide = shop.reject
@@ -247,6 +255,29 @@ def test_a_rejected_plan_executes_nothing(shop, paid):
         journal=journal,
     )
     assert shop.writes() == []
+
+
+def test_a_plan_that_expired_after_it_was_approved_executes_nothing(shop, paid):
+    """Nobody resumed the run for a week: what was approved then is not what may be done now."""
+    other = shop.charge(paid[0])
+    shop.settle()
+    journal = shop.journal()
+
+    def late(approval_id):
+        shop.approve(approval_id)
+        shop.bench.clock.advance(8 * 86_400)
+
+    journal.decide = late
+    reply = go(
+        shop,
+        (*paid, other),
+        *plan_turns(paid, other),
+        say("Nothing was refunded.").after("The plan is expired", "Nothing was executed"),
+        policy=shop.plan,
+        journal=journal,
+    )
+    assert shop.writes() == []
+    assert reply.transcript["plan"]["state"] == "expired"
 
 
 def test_a_plan_stops_at_the_first_call_that_does_not_succeed(shop, paid):

@@ -228,3 +228,21 @@ def test_a_connection_that_denies_is_not_widened(cli, play, charge):
     ran = cli(*command, "--writes", "ask")
     assert ran.code == 0
     assert "can't widen" in ran.err
+
+
+@pytest.mark.parametrize("body", ["{agent}", "  - {{id: each, type: loop, for_each: [1], nodes: [{flat}]}}\n"])
+def test_trusted_ids_are_inputs_inside_a_loop_too(cli, play, folder, charge, body):
+    flat = (
+        "{id: a, type: connector, connector: stripe, connection: main, mode: agent, prompt: Refund., "
+        "tools: [raw-api-request], policy: {writes: allow, caps: {per_run: {amount: 800, currency: usd}}}}"
+    )
+    (folder / "in.json").write_text(json.dumps({"charges": [charge]}))
+    (folder / "w.yaml").write_text(
+        "name: t\ninputs: {type: object, properties: {charges: {type: array, items: {type: string}}}}\n"
+        "trusted_ids: [charges]\nnodes:\n" + body.format(agent=f"  - {flat}\n", flat=flat)
+    )
+    play(refund(charge), say("It is done."))
+    ended = cli("run", "w.yaml", "--run-id", f"trusted-{len(body)}", "--inputs", "in.json")
+    assert ended.code == 0, ended.err
+    listed = cli("ledger", "list", "--writes", "--run-id", f"trusted-{len(body)}", "--json").json
+    assert [entry["amount"] for entry in listed] == [500]

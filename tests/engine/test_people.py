@@ -264,3 +264,54 @@ def test_an_approval_of_a_call_that_was_declined_is_not_one_of_its_next_attempt(
     assert stage.decide() != first
     assert stage.resume().state is RunState.DONE
     assert stage.till.amounts == [13]
+
+
+def test_a_planned_call_that_changed_before_it_was_carried_out_takes_its_own_place(stage) -> None:
+    """The rest of a payment is 100 when it is planned and 70 when it is to be given back: one call, approved anew."""
+    text = f"""\
+name: rest
+nodes:
+  - {{id: made, {PAY}, connection: till, params: {{amount: 100, currency: usd}}}}
+  - id: back
+    type: connector
+    connector: fake
+    connection: planning
+    tool: give-back
+    params: {{payment: "{{{{ made.id }}}}"}}
+"""
+    assert stage.start(text).state is RunState.WAITING
+    stage.decide()
+    for payment in stage.till.paid.values():
+        payment["amount"] = 70
+    assert stage.resume().state is RunState.WAITING
+    (pending,) = stage.host.records.approvals.list(state="pending")
+    assert [call["amount"]["amount"] for call in pending.preview["calls"]] == [70]
+    stage.decide()
+    assert stage.resume().state is RunState.DONE
+    assert [entry.amount for entry in stage.writes()] == [100, 70]
+
+
+def test_a_planned_call_that_once_answers_holds_up_nothing(stage) -> None:
+    text = """\
+name: orders
+inputs: {type: object, properties: {orders: {type: array}}, required: [orders]}
+nodes:
+  - id: all
+    type: loop
+    for_each: "{{ input.orders }}"
+    as: order
+    nodes:
+      - id: pay
+        type: connector
+        connector: fake
+        connection: planning
+        tool: make-payment
+        once: "{{ order.id }}"
+        params: {amount: "{{ order.n }}", currency: usd}
+"""
+    orders = [{"id": "a", "n": 1}, {"id": "a", "n": 1}, {"id": "b", "n": 2}]
+    assert stage.start(text, {"orders": orders}).state is RunState.WAITING
+    stage.decide()
+    done = stage.resume()
+    assert done.state is RunState.DONE, done.error
+    assert stage.till.amounts == [1, 2]

@@ -368,3 +368,47 @@ def test_a_state_folder_of_any_name_is_found_again(stage, tmp_path) -> None:
         other.host.close()
     assert (folder / "state" / "runs" / "run-1" / "engine.db").exists()
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("items", "at_once"), [("[1, 2, 13, 3, 4, 5, 6]", 3), ("[1, 2, 3, 4, 13, 5, 6, 7, 8, 9, 10]", 5)]
+)
+def test_a_replay_begins_no_item_that_the_run_had_decided_not_to_begin(stage, items, at_once) -> None:
+    """Recorded results come all at once: the one that stopped the loop must be heard before another item is paid."""
+    text = f"""\
+name: replayed
+nodes:
+  - id: all
+    type: loop
+    for_each: {items}
+    as: n
+    concurrency: {at_once}
+    on_error: continue
+    nodes: [{{id: pay, {PAY}, params: {{amount: "{{{{ n }}}}", currency: usd}}}}]
+  - {{id: ask, type: human, message: Some were not paid. Go on}}
+"""
+
+    async def slow(sent) -> None:
+        if sent.request.params["amount"] < 5:
+            await asyncio.sleep(0.5)
+
+    stage.till.before = slow
+    assert stage.start(text).state is RunState.WAITING
+    paid = sorted(stage.till.amounts)
+    assert stage.resume().state is RunState.WAITING
+    stage.decide()
+    assert stage.resume().state is RunState.DONE
+    assert sorted(stage.till.amounts) == paid
+
+
+def test_errors_of_a_node_inside_a_condition_are_known_after_it(stage) -> None:
+    text = f"""\
+name: told
+nodes:
+  - id: check
+    type: condition
+    if: true
+    then: [{{id: pay, {PAY}, params: {{amount: 13, currency: usd}}, on_error: continue}}]
+  - {{id: alert, type: transform, when: "{{{{ 'pay' in errors }}}}", set: {{why: "{{{{ errors.pay.message }}}}"}}}}
+"""
+    assert stage.play(text)["value"] == {"why": "the card was declined"}

@@ -420,3 +420,51 @@ def test_no_more_at_once_than_the_service_bears() -> None:
     lane.limited("endpoint-concurrency")
     assert lane.worth() == 7
     assert lane.pace() == (pytest.approx(25 * SHARE), True)
+
+
+def test_searches_are_never_more_than_their_limit_in_a_second_whatever_was_silent_before() -> None:
+    time = Time()
+    limiter = Limiter("live", clock=time)
+    lanes = [limiter.lane("GET", f"/v1/{kind}/search", search=True) for kind in ("charges", "customers")]
+    moments: list[float] = []
+    for _ in range(4):
+        for number in range(60):
+            wait_for(lanes[number % 2], time)
+            moments.append(time.now)
+            lanes[number % 2].leave()
+        time.now += 0.95
+    for first in moments:
+        assert sum(first <= moment < first + 1 for moment in moments) <= 20
+
+
+@pytest.mark.parametrize("rate", [0.5, 1, 1.5, 1.9, 2.5])
+def test_a_limit_that_is_no_whole_number_is_used_to_the_full(rate: float) -> None:
+    time = Time()
+    lane = Limiter("live", Limits(account=rate), clock=time).lane("GET", "/v1/charges")
+    assert sent_in(200, lane, time) >= 200 * rate * 0.95
+
+
+def test_a_write_goes_before_reads_that_make_up_for_silence() -> None:
+    time = Time()
+    limiter = Limiter("test", clock=time)
+    lanes = [limiter.lane("GET", f"/v1/e{number}") for number in range(24)]
+    wait_for(lanes[0], time)
+    lanes[0].leave()
+    time.now += 0.98
+    queue = [lane.delays() for lane in lanes]
+    assert max(next(waiting, 0.0) for waiting in queue) > 0.4
+    assert wait_for(limiter.lane("POST", "/v1/refunds"), time) <= 1 / (25 * SHARE)
+
+
+def test_a_429_for_the_rate_brings_no_old_bound_on_requests_at_once_back() -> None:
+    time = Time()
+    lane = Limiter("live", clock=time).lane("GET", "/v1/charges")
+    lane.took(10.0)
+    for _ in range(10):
+        wait_for(lane, time)
+    lane.limited("endpoint-concurrency")
+    assert lane.worth() == 7
+    time.now += 300
+    assert lane.worth() == 64
+    lane.limited("endpoint-rate")
+    assert lane.worth() == 64

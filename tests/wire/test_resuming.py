@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import msgspec
@@ -403,6 +404,7 @@ def box() -> Iterator[Sandbox]:
 PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
+from random import Random
 from spojit_stripe.host import Host
 from spojit_stripe.node import ConnectorNode
 from spojit_stripe.steps import InProcessSteps
@@ -452,3 +454,52 @@ def test_a_node_in_a_process_that_was_killed_goes_on(box: Sandbox, tmp_path: Pat
     assert output.value["complete"]
     assert len(box.requests()) - before < len(whole) / 10 - 10
     assert not [*(tmp_path / "state" / "tmp").glob("read-*")]
+
+
+# Lists that are not as they should be
+
+
+def disordered(seed: int) -> Service:
+    """The first page is newest first; of the others, one object in fifty lies elsewhere."""
+    service = Service([NOW - 10 - place * 60 for place in range(3_000)])
+    chance = Random(seed)
+    rest = service.data[100:]
+    for place in range(0, len(rest) - 50, 50):
+        rest.insert(chance.randrange(len(rest)), rest.pop(place))
+    service.data = service.data[:100] + rest
+    return service
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("at", [3, 9, 22])
+def test_a_list_in_another_order_never_claims_to_be_whole_after_a_kill(tmp_path: Path, seed: int, at: int) -> None:
+    """Seconds tell nothing of what was read then: it is read from the beginning, or is not complete."""
+    service = disordered(seed)
+    killed(service, tmp_path, at, at_once=4)
+    listing, rows = read(service, tmp_path, 4)
+    identifiers = [cast("JsonObject", row)["id"] for row in rows]
+    assert len(identifiers) == len(set(map(str, identifiers)))
+    if listing.complete:
+        assert set(map(str, identifiers)) == {one["id"] for one in service.data}
+
+
+@pytest.mark.parametrize("scope", ["live acct_1", "test acct_2", "test acct_1 another version"])
+def test_what_was_read_elsewhere_is_not_gone_on_with(tmp_path: Path, scope: str) -> None:
+    """The same request of another account, mode or API version is another list."""
+
+    def from_scope(service: Service, name: str) -> tuple[Listing, list[JsonValue]]:
+        store = ArtifactStore(tmp_path)
+        sink = store.spool("run-1/charges", resumable=True)
+        try:
+            listing = asyncio.run(read_list(service, LIST, PLAN, ALL, sink=sink, scope=name, in_flight=lambda: 4))
+            return listing, [*cast("list[JsonValue]", thaw(sink.finish(), store))]
+        finally:
+            sink.discard()
+
+    first = Service([NOW - 10 - place * 60 for place in range(2_000)])
+    first.kill_at = 12
+    with pytest.raises(KilledError):
+        from_scope(first, "test acct_1")
+    other = Service([NOW - 10 - place * 60 for place in range(300)])
+    listing, rows = from_scope(other, scope)
+    assert (listing.complete, rows) == (True, other.data)

@@ -635,3 +635,23 @@ def _without_range(service: Service) -> Callable[[Request], Page]:
         return answer(replace(request, params={**request.params, "created": {}}))
 
     return page
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_deleted_cursor_of_a_list_in_another_order_loses_nothing_silently(seed: int) -> None:
+    """To go on at a second would leave out what lies elsewhere: such a list ends, and says so."""
+    chance = random.Random(seed)
+    data = spread(3_000, 60)
+    rest = data[100:]
+    for place in range(0, len(rest) - 50, 50):
+        rest.insert(chance.randrange(len(rest)), rest.pop(place))
+
+    def before(number: int) -> None:
+        cursor = service.asked[-1].get("starting_after")
+        if number in (6, 12, 18) and cursor is not None:
+            service.delete(str(cursor))
+
+    service = Service(data[:100] + rest, before=before)
+    listing = read(service, 3)
+    missing = {one.id for one in service.data} - set(ids(listing.data))
+    assert not missing or not listing.complete

@@ -35,6 +35,10 @@ class Checkpoint(Protocol):
         """Keep rows; with a `mark` all before `rest` counts."""
         ...
 
+    def remove(self) -> None:
+        """Throw it all away."""
+        ...
+
     def rows(self, part: int) -> Iterator[list[bytes]]:
         """The rows of a part that count."""
         ...

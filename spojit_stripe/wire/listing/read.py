@@ -57,6 +57,7 @@ async def read_list(
     sink: Sink | None = None,
     *,
     origin: str = "https://api.stripe.com",
+    scope: str = "",
     in_flight: Callable[[], int] = _one_at_a_time,
     limit: Limit | None = None,
     wall: Callable[[], float] = time.time,
@@ -66,7 +67,8 @@ async def read_list(
 
     `paginate: page` gives up to `plan.wanted` objects that pass `plan.keep`, `all` everything,
     both at most `paging.max_items`. With a `sink` the objects go there, and `data` is empty.
-    `origin` is the scheme and host that a v2 list's `next_page_url` may name, `in_flight` how
+    `origin` is the scheme and host that a v2 list's `next_page_url` may name, `scope` tells apart
+    what the same request means elsewhere (another account, another mode), `in_flight` how
     many requests at once are worth having, `limit` what a `Watcher` is told of the limiter.
     Times: `wall` in Unix seconds, `clock` never goes backwards.
 
@@ -101,7 +103,7 @@ async def read_list(
                 plan,
                 split,
                 output,
-                digest=digest_of(request, plan, origin),
+                digest=digest_of(request, plan, f"{origin} {scope}"),
                 any_order=paging.order == "any",
                 in_flight=in_flight,
                 wall=wall,

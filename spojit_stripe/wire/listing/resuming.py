@@ -63,6 +63,10 @@ class Notes:
         self._numbers = count(max(marks, default=0) + 1)
         self._parts: dict[Window, _Part] = {}
 
+    def forget(self) -> None:
+        """The list is not newest first, so seconds don't tell what was read."""
+        self._checkpoint.remove()
+
     def rows(self, span: Span) -> Iterator[list[bytes]]:
         return self._checkpoint.rows(span.part)
 

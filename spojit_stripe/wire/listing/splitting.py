@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, cast
 
 from spojit_stripe.connector import Listing, ListPlan
@@ -242,7 +243,8 @@ class Splitting:
         try:
             page = task.result()
         except SpojitError as error:
-            if _cursor_is_gone(error) and window.cursor is not None and window.restarts < _MOST_RESTARTS:
+            again = window.ordered and window.restarts < _MOST_RESTARTS
+            if _cursor_is_gone(error) and window.cursor is not None and again:
                 window.restart()
             else:
                 self._give_up(window, "error", error)
@@ -274,6 +276,15 @@ class Splitting:
         found = fresh if self._keeps is None else [(raw, head) for raw, head in fresh if self._keeps(raw)]
         tally.fetched += len(found)
         before = window.at if window.pages else None
+        if not _in_order(window, heads):
+            window.ordered = False
+            if self._notes is not None:
+                again = bool(self._notes.spans)
+                self._notes.forget()
+                self._notes = None
+                if again:
+                    self._anomaly(window, "is not newest first, so what was read before is no use; read the list again")
+                    return
         if heads:
             self._found += 1
             self._move(window, heads, fresh=len(fresh))
@@ -383,6 +394,14 @@ def _fault_of(window: Window, heads: Sequence[Head], more: JsonValue, *, first: 
     if more and heads[-1].id in window.ends:
         return "leads back to a page that was read before"
     return None
+
+
+def _in_order(window: Window, heads: Sequence[Head]) -> bool:
+    """Whether the page goes on newest first: only then does a second tell what was read."""
+    times = [cast("int", head.created) for head in heads]
+    if window.pages and window.cursor is not None:
+        times.insert(0, window.at)
+    return all(one >= other for one, other in pairwise(times))
 
 
 def _cursor_is_gone(error: SpojitError) -> bool:

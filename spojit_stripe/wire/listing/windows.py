@@ -57,6 +57,7 @@ class Window:
     known: set[str] = field(default_factory=set[str])
     aside: deque[Segment] = field(default_factory=deque[Segment])
     pages: int = 0
+    ordered: bool = True  # newest first, as far as it was read: only then `at` tells what is unread
     restarts: int = 0
     asked_lo: int | None = None  # `lo` when the request under way was made
     busy: bool = False
