@@ -92,7 +92,8 @@ ALLOWED = {
     "spojit_stripe.testing.conformance": {
         rule.__name__ for rule in importlib.import_module("spojit_stripe.testing.conformance")._RULES
     },
-    "spojit_stripe.records.approvals": {"claim_planned", "may_run_planned"},  # for the ledger's transaction
+    # For the ledger's transaction.
+    "spojit_stripe.records.approvals": {"claim_planned", "may_run_planned", "tie_planned"},
 }
 
 

@@ -108,20 +108,20 @@ _CURRENCIES: Final = frozenset(
 Place: TypeAlias = tuple[str | int, ...]
 
 
-class Resolved(Protocol):
+class _Resolved(Protocol):
     """Where a reference leads. The library does not export the classes of these two."""
 
     @property
     def contents(self) -> object: ...
     @property
-    def resolver(self) -> Resolver: ...
+    def resolver(self) -> _Resolver: ...
 
 
-class Resolver(Protocol):
+class _Resolver(Protocol):
     """Follows references from one place of a schema."""
 
-    def lookup(self, ref: str, /) -> Resolved: ...
-    def in_subresource(self, subresource: Resource[Any], /) -> Resolver: ...
+    def lookup(self, ref: str, /) -> _Resolved: ...
+    def in_subresource(self, subresource: Resource[Any], /) -> _Resolver: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +160,13 @@ class _Followed:
     """Every schema that the author's can lead to, looked at before the answer is held against it."""
 
     def __init__(self, schema: JsonObject) -> None:
-        resolver: Resolver = Registry[Any]().resolver_with_root(DRAFT202012.create_resource(schema))
-        self._todo: list[tuple[JsonValue, Place, Resolver]] = [(schema, (), resolver)]
+        resolver: _Resolver = Registry[Any]().resolver_with_root(DRAFT202012.create_resource(schema))
+        self._todo: list[tuple[JsonValue, Place, _Resolver]] = [(schema, (), resolver)]
         self._seen: set[int] = set()
         while self._todo:
             self._follow(*self._todo.pop(), ())
 
-    def _follow(self, schema: JsonValue, place: Place, resolver: Resolver, above: tuple[int, ...]) -> None:
+    def _follow(self, schema: JsonValue, place: Place, resolver: _Resolver, above: tuple[int, ...]) -> None:
         """`above` are the schemas of the same value that have led here; those of inner values wait."""
         if not isinstance(schema, dict):
             return
@@ -184,7 +184,7 @@ class _Followed:
                 self._follow(inner, at, _within(inner, resolver), (*above, id(schema)))
         self._todo += [(inner, at, _within(inner, resolver)) for _, inner, at in _inner(schema, place, _INSIDE)]
 
-    def _target(self, reference: JsonValue, place: Place, resolver: Resolver) -> tuple[JsonValue, Place, Resolver]:
+    def _target(self, reference: JsonValue, place: Place, resolver: _Resolver) -> tuple[JsonValue, Place, _Resolver]:
         text = str(reference)
         try:
             found = resolver.lookup(text)
@@ -211,7 +211,7 @@ def _inner(schema: JsonObject, place: Place, keywords: Iterable[str]) -> Iterato
             yield name, inner, (*place, name)
 
 
-def _within(schema: JsonValue, resolver: Resolver) -> Resolver:
+def _within(schema: JsonValue, resolver: _Resolver) -> _Resolver:
     return resolver.in_subresource(DRAFT202012.create_resource(cast("Any", schema)))
 
 
