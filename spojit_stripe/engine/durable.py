@@ -100,13 +100,11 @@ class DurableSteps:
         slots = {child.name: DBOS.reserve_step() for child in children}
         parent = cast("str", DBOS.workflow_id)
         numbers = {name: slot.step_id for name, slot in slots.items()}
-        allowed = await asyncio.to_thread(self._engine.allowed, parent, numbers, stop_on)
+        begun = await asyncio.to_thread(self._engine.begun, parent, numbers, stop_on)
         started = 0
 
         async def run(child: Child) -> JsonValue:
             nonlocal started
-            if allowed is not None and child.name not in allowed:
-                return None
             started += 1
             address = f"{parent}/{child.name}"
             with self._engine.awaiting(parent, address):
@@ -118,7 +116,11 @@ class DurableSteps:
 
                 return await slots[child.name].run_async({"name": f"{child.name} result"}, result)
 
-        results = await gather_bounded(children, run, limit=limit, stop_on=lambda one: one is None or stop_on(one))
+        if begun is None:
+            results = await gather_bounded(children, run, limit=limit, stop_on=stop_on)
+        else:  # just what was begun then, whichever result comes first now
+            results = await gather_bounded(children[:begun], run, limit=limit, stop_on=lambda _: False)
+            results += [None] * (len(children) - begun)
         for _ in children[started:]:  # how many were started depends on what ended first; what follows must not
             DBOS.reserve_step()
         self._mark()
@@ -357,11 +359,11 @@ class Durable:
         finally:
             awaited.discard(child)
 
-    def allowed(self, parent: str, numbers: Mapping[str, int], stop_on: Callable[[JsonValue], bool]) -> set[str] | None:
-        """Of children that are gathered again, those that may begin; None: all.
+    def begun(self, parent: str, numbers: Mapping[str, int], stop_on: Callable[[JsonValue], bool]) -> int | None:
+        """Of children that are gathered again, how many had begun when one stopped the others; None: none has.
 
         All recorded results come at once then, so that a child might begin before the one that had
-        stopped it was heard of. `numbers` are the steps of their results, by name.
+        stopped it was heard of. `numbers` are the steps of their results, by name and in order.
         """
         database = self._system._sys_db  # pyright: ignore[reportPrivateUsage]
         steps, runs = database.tables.operation_outputs.c, database.tables.workflow_status.c
@@ -377,8 +379,8 @@ class Durable:
             if not any(stop_on(deserialize_value(row[0], row[1], _SERIALIZER)) for row in found):
                 return None
             children = select(runs.workflow_uuid).where(runs.workflow_uuid.startswith(f"{parent}/", autoescape=True))
-            begun = {row[0].removeprefix(f"{parent}/") for row in connection.execute(children)}
-        return begun & {*numbers}
+            there = {row[0].removeprefix(f"{parent}/") for row in connection.execute(children)}
+        return max((place for place, name in enumerate(numbers, start=1) if name in there), default=0)
 
     def tell_waiting(self, topic: str, address: str) -> None:
         key = self._on_wait(topic, address) if self._on_wait is not None else None

@@ -237,7 +237,7 @@ def _add_planned(
         db.execute("DELETE FROM planned WHERE run_id = ? AND connection = ? AND number = ?", (*scope, replaced[0]))
     if preview.effect is Effect.MONEY:
         check_spending(preview.amount, _spending(db, scope, preview, now), rules)
-    failed = (
+    taken_over = (
         replaced
         or db.execute(
             "SELECT planned.number FROM planned JOIN calls ON calls.id = planned.call_id"
@@ -247,7 +247,7 @@ def _add_planned(
         ).fetchone()
     )
     count = db.execute("SELECT count(*) FROM planned WHERE run_id = ? AND connection = ?", scope).fetchone()[0]
-    number = int(failed["number"]) if failed else int(count) + 1
+    number = int(taken_over["number"]) if taken_over else int(count) + 1
     amount = preview.amount
     db.execute(
         "INSERT OR REPLACE INTO planned VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",

@@ -96,6 +96,20 @@ def fresh_database(server: str, name: LiteralString) -> str:
     return f"{server}/{name}"
 
 
+def test_a_child_that_gives_nothing_stops_no_other(port: Port) -> None:
+    begun: list[int] = []
+
+    async def part(steps: Steps, argument: Any) -> Any:
+        begun.append(argument["n"])
+
+    async def run(steps: Steps, argument: Any) -> Any:
+        children = [Child(name=f"part {n}", task="part", argument={"n": n}) for n in range(4)]
+        return await steps.gather(children, limit=1, stop_on=lambda _: False)
+
+    assert port.run({"run": run, "part": part}) == [None] * 4
+    assert begun == [0, 1, 2, 3]
+
+
 def test_steps_and_children(port: Port) -> None:
     """Steps give what their work gives; children have steps of their own, and the run's id."""
     places: list[int] = []
