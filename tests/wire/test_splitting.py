@@ -293,6 +293,21 @@ def test_a_long_list_costs_hardly_more_than_the_plain_cursor(at_once: int, apart
     assert service.most_under_way == at_once
 
 
+def test_no_page_is_asked_for_below_one_that_went_past_the_end_of_its_window() -> None:
+    empty: list[JsonObject] = []
+
+    class Counting(Service):
+        async def __call__(self, request: Request) -> Page:
+            page = await super().__call__(request)
+            if not page.body.objects:
+                empty.append(dict(request.params))
+            return page
+
+    result = read(Counting(spread(20_000, 60), turns=(3, 7, 2, 9)), 24)
+    assert result.complete
+    assert not [params for params in empty if "starting_after" in params]
+
+
 def test_a_burst_in_one_second_is_read_by_one_cursor() -> None:
     data = things([*[NOW - 100] * 950, *range(NOW - 100_000, NOW - 100, 100)])
     service = Service(data, turns=[2])
@@ -539,6 +554,21 @@ def test_a_list_in_another_order_still_comes_whole(
     assert listing.complete
     wanted = [one.id for one in data if len(data) <= page_size or one.created < listing.as_of]
     assert sorted(map(str, ids(listing.data))) == sorted(wanted)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_list_whose_order_changes_late_is_not_called_complete_with_less(seed: int) -> None:
+    data = spread(6000, 60)
+    rest = data[4000:]
+    random.Random(seed).shuffle(rest)
+    listing = read(Service([*data[:4000], *rest], turns=(1, 5, 2, 9, 3)), 6)
+    got = ids(listing.data)
+    if listing.complete:
+        assert sorted(map(str, got)) == sorted(one.id for one in data)
+    else:
+        assert listing.stopped_because == "anomaly"
+        assert "is not newest first" in listing.warnings[0]
+        assert got[:4000] == [one.id for one in data[: min(4000, len(got))]]
 
 
 def test_a_cursor_that_is_always_gone_is_an_error_in_the_end() -> None:

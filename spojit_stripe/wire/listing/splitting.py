@@ -35,6 +35,7 @@ __all__ = ["Split", "Splitting", "split_of"]
 _SETTLED: Final = 2  # seconds before the service's clock
 _AHEAD: Final = 60  # an object further ahead of the clock was made under another one, a test clock's
 _MOST_RESTARTS: Final = 5  # at one second
+_IN_ORDER: Final = 1000  # objects
 
 Fetch = Callable[[Request], Awaitable[Page]]
 
@@ -125,6 +126,8 @@ class Splitting:
         self._error: SpojitError | None = None
         self._reached: str | None = None  # the last object of the windows that are given out
         self._found = 0  # pages with something on them
+        self._newest_first = True  # as far as it was read
+        self._passed_once = False  # a window's end was known by that order
         self._spill = Spill(on_disk=not output.holds)
         self._windows = self._begin(split)
 
@@ -278,22 +281,39 @@ class Splitting:
         before = window.at if window.pages else None
         if not _in_order(window, heads):
             window.ordered = False
-            if self._notes is not None:
-                again = bool(self._notes.spans)
-                self._notes.forget()
-                self._notes = None
-                if again:
-                    self._anomaly(window, "is not newest first, so what was read before is no use; read the list again")
-                    return
+            if self._relied_on_order():
+                self._anomaly(window, "is not newest first, so what was read before is no use; read the list again")
+                return
         if heads:
             self._found += 1
             self._move(window, heads, fresh=len(fresh))
         kept = [raw for raw, _ in found]
         self._put(window, kept)
-        if not more:
+        if not more or self._passed(window, heads):
             window.state = "ended"
         if self._notes is not None:
             self._notes.page(window, before, [head for _, head in fresh], [head for _, head in found], kept)
+
+    def _relied_on_order(self) -> bool:
+        """Whether something was left out, or is kept from an earlier attempt, that is right for newest first only."""
+        self._newest_first = False
+        relied = self._passed_once
+        if self._notes is not None:
+            relied = relied or bool(self._notes.spans)
+            self._notes.forget()
+            self._notes = None
+        return relied
+
+    def _passed(self, window: Window, heads: Sequence[Head]) -> bool:
+        """Whether a page has all that was left of its window: its last object is another window's already.
+
+        Only an order that so many objects kept to is taken for the list's.
+        """
+        if not heads or not self._newest_first or self._tally.scanned < _IN_ORDER:
+            return False
+        passed = not window.reaches(cast("int", heads[-1].created))
+        self._passed_once = self._passed_once or passed
+        return passed
 
     def _fresh(self, window: Window, objects: Sequence[Raw], heads: Sequence[Head]) -> list[tuple[Raw, Head]]:
         """The objects that are this window's and were not read before."""

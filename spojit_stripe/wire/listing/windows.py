@@ -23,8 +23,10 @@ _REACH: Final = 8  # times as far as what lies before it, the open end is expect
 _STEP: Final = 0.2  # times as far as what lies before it, the open end is moved at once
 _LEAST_STEP: Final = 8  # pages
 _TRUSTED: Final = 1000  # pages; how far ahead of what was read the open end is moved on trust
-# Half a page is lost on average wherever a window ends, so a small rest is left to whoever has it.
-_WORTH: Final = 2.0  # pages left, to divide a window
+# Pages expected to be left after the one under way, to divide a window: with less than half a page
+# more is lost where windows end than is won by not waiting.
+_WORTH: Final = 0.5
+_FEW: Final = 3.0  # pages with the one under way, of which that one is all that a window keeps
 # A window keeps a whole number of pages, as far as can be told, and a little less, so that the
 # last one is neither half empty nor followed by one with a handful of objects.
 _LESS: Final = 0.05  # of a page
@@ -193,7 +195,10 @@ class Windows:
         if window.lo is None:
             keep = max(1, min(keep, int(max(_STEP * (self._newest - window.at), _LEAST_STEP * page))))
         whole = round(keep / page)
-        if whole:
+        if window.busy and window.lo is not None and seconds < _FEW * page:
+            # The page under way was asked for without this end, so it comes whole; no other one shall follow it.
+            keep = max(1, min(int(page), seconds))
+        elif whole:
             keep = max(1, min(int((whole - _LESS) * page), seconds))
         middle = window.at - keep + 1
         older = Window(window.lo, middle, middle - 1, self._page_size, page)
