@@ -10,14 +10,14 @@ It knows no engine. What it needs of one is `steps.Steps`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import cast
 
 from spojit_stripe.agent import DEFAULT_MODEL, AgentSpec, Limits, run_agent
 from spojit_stripe.calling import Reply, Tell, call_in_steps
-from spojit_stripe.connection import Policy
+from spojit_stripe.connection import Connection, Policy
 from spojit_stripe.connector import Progress
 from spojit_stripe.data import ArtifactStore, Spool, segment, thaw
 from spojit_stripe.errors import InputError, SpojitError
@@ -107,17 +107,23 @@ class Output:
 
 
 class Sessions:
-    """Sessions of a host, opened when first used and shared by the nodes of one event loop."""
+    """Sessions of a host, opened when first used and shared by the nodes of one event loop.
 
-    def __init__(self, host: Host) -> None:
+    `on_open` is told of each connection before anything is sent on it.
+    """
+
+    def __init__(self, host: Host, on_open: Callable[[Connection], None] = lambda _connection: None) -> None:
         self._host = host
+        self._on_open = on_open
         self._open: dict[tuple[str, str, bool], Session] = {}
 
     def of(self, connection: str, policy: Policy, *, by_agent: bool = False) -> Session:
         """The session on a connection, narrowed. Raises `ConfigurationError` where that is no good."""
         key = (connection, policy.model_dump_json(exclude_unset=True), by_agent)
         if key not in self._open:
-            self._open[key] = self._host.session(connection, narrower=(policy,), by_agent=by_agent)
+            session = self._host.session(connection, narrower=(policy,), by_agent=by_agent)
+            self._on_open(session.connection)
+            self._open[key] = session
         return self._open[key]
 
     async def aclose(self) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 from spojit_stripe.calling import approval_topic
+from spojit_stripe.connection import Connection
 from spojit_stripe.data import ArtifactStore, segment, thaw
 from spojit_stripe.engine import durable
 from spojit_stripe.engine.bundle import Bundle
@@ -129,6 +130,7 @@ class Embedded:
             bundle = self.bundle_of(run)
             if run.state is not RunState.RUNNING:  # else it may have been stopped before it had one
                 durable.check(run.engine)
+            self._check_places(run_id)
             if run.state.ended:
                 self._wind_back(run)
             else:
@@ -139,6 +141,16 @@ class Embedded:
         """The files that a run runs, as they were when it began."""
         files = self._host.records.runs.version(run.version)
         return Bundle.of_record(files, Path(run.file), self._host.vocabulary)
+
+    def _check_places(self, run_id: str) -> None:
+        """What a run does next must not land elsewhere than what it has done. A new key of the same account is fine."""
+        for name, place in self._host.records.runs.places(run_id).items():
+            now = _place_of(self._host.connections.get(name))
+            if now != place:
+                raise ConfigurationError(
+                    f"connection {name!r} leads elsewhere than when run {run_id} began: {_told(now)} instead of "
+                    f"{_told(place)}; point it back and resume, or start a new run; nothing was done"
+                )
 
     def _wind_back(self, run: Run) -> None:
         failed = [entry for entry in self._writes(run.id) if entry.state is State.FAILED]
@@ -216,7 +228,7 @@ class Embedded:
             bundle=bundle,
             host=self._host,
             store=self.store,
-            sessions=Sessions(self._host),
+            sessions=Sessions(self._host, lambda opened: runs.bind(run.id, opened.name, _place_of(opened))),
             watch=watch,
             retried=frozenset(run.retried),
             resumed=run.resumed,
@@ -315,6 +327,16 @@ class Embedded:
         with suppress(OSError), path.open("a+", encoding="utf-8") as file:
             return not _try_lock(file)
         return False
+
+
+def _place_of(connection: Connection) -> JsonObject:
+    """Where a connection leads, as far as is known without asking the service."""
+    return {"mode": connection.mode, "account": connection.account, "base_url": connection.base_url}
+
+
+def _told(place: JsonObject) -> str:
+    account = f"account {place['account']}" if place["account"] else "the key's own account"
+    return f"{place['mode']} mode, {account}, {place['base_url'] or 'the default host'}"
 
 
 def _news(approval: Approval, address: str) -> str:

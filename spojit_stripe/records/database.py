@@ -146,7 +146,16 @@ CREATE TABLE run_transcripts (
 CREATE INDEX calls_run ON calls (run_id);
 """
 
-_MIGRATIONS = (_CALLS, _RUNS)
+_RUN_CONNECTIONS = """
+CREATE TABLE run_connections (
+    run_id TEXT NOT NULL,
+    connection TEXT NOT NULL,
+    place TEXT NOT NULL,
+    PRIMARY KEY (run_id, connection)
+) WITHOUT ROWID;
+"""
+
+_MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS)
 """What brings a file from one format to the next; additive, for older files hold money's history."""
 
 

@@ -209,6 +209,22 @@ class Runs:
                 (int(self._clock()), json.dumps(every), run_id),
             )
 
+    # Connections
+
+    def bind(self, run_id: str, connection: str, place: JsonObject) -> None:
+        """Note to which place (mode, account, host) a connection led when the run first opened it."""
+        with self._database.writing() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO run_connections VALUES (?, ?, ?)",
+                (run_id, connection, json.dumps(place)),
+            )
+
+    def places(self, run_id: str) -> dict[str, JsonObject]:
+        """The place of each connection that the run has opened."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT connection, place FROM run_connections WHERE run_id = ?", (run_id,)).fetchall()
+        return {row["connection"]: json.loads(row["place"]) for row in rows}
+
     # Waits
 
     def wait(self, run_id: str, topic: str, address: str) -> None:
@@ -316,7 +332,7 @@ class Runs:
         same run id, or the same `once`, still pays nothing a second time.
         """
         with self._database.writing() as db:
-            for table in ("runs", "run_nodes", "run_waits", "run_transcripts", "planned"):
+            for table in ("runs", "run_nodes", "run_waits", "run_transcripts", "run_connections", "planned"):
                 column = "id" if table == "runs" else "run_id"
                 db.execute(f"DELETE FROM {table} WHERE {column} = ?", (run_id,))  # noqa: S608 # fixed words only
             db.execute("DELETE FROM approvals WHERE run_id = ?", (run_id,))

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from dbos._sys_db import SystemDatabase
 
-from spojit_stripe.errors import InputError
+from spojit_stripe.engine import Embedded
+from spojit_stripe.errors import ConfigurationError, InputError
+from spojit_stripe.host import Host
 from spojit_stripe.records import RunState
 
 PAY = "type: connector, connector: fake, tool: make-payment"
@@ -315,3 +317,34 @@ nodes:
     done = stage.resume()
     assert done.state is RunState.DONE, done.error
     assert stage.till.amounts == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("account", "acct_other0000001", "test mode, account acct_other0000001, the default host"),
+        ("base_url", "http://127.0.0.1:9", "test mode, the key's own account, http://127.0.0.1:9"),
+    ],
+)
+def test_a_run_does_not_go_on_where_its_connection_leads_elsewhere(stage, field: str, value: str, told: str) -> None:
+    text = f"""\
+name: moved
+nodes:
+  - {{id: first, {PAY}, connection: till, params: {{amount: 7, currency: usd}}}}
+  - {{id: ask, type: human, message: "Go on?"}}
+  - {{id: second, {PAY}, connection: till, params: {{amount: 8, currency: usd}}}}
+"""
+    assert stage.start(text).state is RunState.WAITING
+    stage.decide()
+    file = stage.folder / "connections.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("till: {", f"till: {{{field}: '{value}', ", 1))
+    elsewhere = Host(connections=file, state=stage.folder / "state", plugins=[stage.extras])
+    with pytest.raises(ConfigurationError, match="connection .till. leads elsewhere than when run run-1") as found:
+        Embedded(elsewhere).resume("run-1")
+    assert told in found.value.message
+    assert "instead of test mode, the key's own account, the default host" in found.value.message
+    assert stage.till.amounts == [7]
+    file.write_text(before)
+    assert stage.resume().state is RunState.DONE
+    assert stage.till.amounts == [7, 8]

@@ -216,6 +216,7 @@ def test_who_comes_second_takes_the_file_as_the_first_has_made_it(tmp_path: Path
     Database(tmp_path / "made").close()
     with closing(sqlite3.connect(file_in(tmp_path / "made"))) as made:
         schema = [row[0] for row in made.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")]
+        (version,) = made.execute("PRAGMA user_version").fetchone()
     (tmp_path / "raced").mkdir()
     opened: list[Database] = []
     with closing(sqlite3.connect(file_in(tmp_path / "raced"), isolation_level=None)) as first:
@@ -227,7 +228,7 @@ def test_who_comes_second_takes_the_file_as_the_first_has_made_it(tmp_path: Path
         for statement in schema:
             first.execute(statement)
         first.execute("PRAGMA application_id = 1397770836")
-        first.execute("PRAGMA user_version = 2")
+        first.execute(f"PRAGMA user_version = {version}")
         first.execute("COMMIT")
         second.join()
     with opened[0].reading() as db:
