@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Protocol, TypeAlias, cast
 from urllib.parse import unquote
 
@@ -17,13 +16,13 @@ from referencing.jsonschema import DRAFT202012
 
 from spojit_stripe.agent.knowledge import Knowledge, leaves
 from spojit_stripe.agent.masks import masked
+from spojit_stripe.agent.prose import money_in
 from spojit_stripe.catalog.check import StrictValidator
 from spojit_stripe.catalog.shown import dotted, shown
 from spojit_stripe.errors import InputError
-from spojit_stripe.money import exponent
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["Checked", "check_schema", "checked", "money_in", "ungrounded"]
+__all__ = ["Checked", "check_schema", "checked", "ungrounded"]
 
 _MOST_FAULTS: Final = 5
 # Where a schema holds schemas: those of the same value, and those of a value inside it.
@@ -42,68 +41,8 @@ _INSIDE: Final = (
     "unevaluatedItems",
 )
 _BY_NAME: Final = frozenset(["$defs", "definitions", "properties", "patternProperties", "dependentSchemas"])
+_INTEGER = re.compile(r"-?[0-9]{1,30}")
 _FENCE = re.compile(r"(?s)^```(?:json)?\s*(.*?)\s*```$")
-
-_SIGNS: Final = {"$": "usd", "€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "₩": "krw"}
-_NUMBER = re.compile(r"(?<![\w.,])[-+]?\d(?:[\d,.'\u2019\u202f\u00a0]*\d)?(?![\d])")
-_CODE_BEFORE = re.compile(r"(?:(?<![A-Za-z])([A-Z]{3})|([$€£¥₹₩]))\s?[-+]?$")
-_CODE_AFTER = re.compile(r"\s?(?:([A-Z]{3}|[a-z]{3})(?![A-Za-z])|([€£¥₹₩$]))")
-_CURRENCIES: Final = frozenset(
-    [
-        "aed",
-        "ars",
-        "aud",
-        "bgn",
-        "bhd",
-        "brl",
-        "cad",
-        "chf",
-        "clp",
-        "cny",
-        "cop",
-        "czk",
-        "dkk",
-        "egp",
-        "eur",
-        "gbp",
-        "hkd",
-        "huf",
-        "idr",
-        "ils",
-        "inr",
-        "isk",
-        "jod",
-        "jpy",
-        "krw",
-        "kwd",
-        "mxn",
-        "myr",
-        "nok",
-        "nzd",
-        "omr",
-        "pen",
-        "php",
-        "pln",
-        "qar",
-        "ron",
-        "sar",
-        "sek",
-        "sgd",
-        "thb",
-        "tnd",
-        "try",
-        "twd",
-        "uah",
-        "ugx",
-        "usd",
-        "uyu",
-        "vnd",
-        "xaf",
-        "xof",
-        "zar",
-    ]
-)
-
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -289,7 +228,7 @@ def ungrounded(answer: JsonValue, known: Knowledge) -> list[JsonValue]:
         if isinstance(value, str):
             found += [_line(where, one) for one in known.ids_in(value) if not _is_known(one, known)]
             found += [_line(where, one) for one, minor in money_in(value) if not _is_told(minor, known)]
-        elif _is_number(value) and known.vocabulary.is_amount(name) and value not in known.numbers and value != 0:
+        if known.vocabulary.is_amount(name) and (number := _number(value)) and number not in known.numbers:
             found.append(_line(where, str(value)))
     return list(dict.fromkeys(cast("list[str]", found)))
 
@@ -307,41 +246,8 @@ def _line(where: str, what: str) -> str:
     return f"{where}: {what}" if where else what
 
 
-def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def money_in(text: str) -> Iterator[tuple[str, int]]:
-    """Amounts that stand beside a currency, in minor units; a number alone may be anything."""
-    for match in _NUMBER.finditer(text):
-        before = _CODE_BEFORE.search(text, max(0, match.start() - 6), match.start())
-        after = _CODE_AFTER.match(text, match.end())
-        for found in (after, before):
-            currency = _currency(found)
-            if found is not None and currency is not None:
-                start, end = min(match.start(), found.start()), max(match.end(), found.end())
-                yield text[start:end].strip(), _minor(match[0], currency)
-                break
-
-
-def _currency(found: re.Match[str] | None) -> str | None:
-    if found is None:
-        return None
-    code = (found[1] or _SIGNS.get(found[2], "")).lower()
-    return code if code in _CURRENCIES else None
-
-
-def _minor(digits: str, currency: str) -> int:
-    """Minor units, or -1 for what no amount of the currency can be."""
-    plain = re.sub("['\u2019\u202f\u00a0+-]", "", digits)
-    decimals = re.search(r"[.,](\d+)$", plain)
-    # A comma before three digits groups them, unless the currency has three decimals.
-    if decimals and (decimals[0][0] == "." or len(decimals[1]) != 3):
-        plain = f"{re.sub('[.,]', '', plain[: decimals.start()])}.{decimals[1]}"
-    else:
-        plain = re.sub("[.,]", "", plain)
-    try:
-        scaled = Decimal(plain).scaleb(exponent(currency))
-    except InvalidOperation:
-        return -1
-    return int(scaled) if scaled == int(scaled) else -1
+def _number(value: JsonValue) -> float | None:
+    """What an amount's field says, also as text."""
+    if isinstance(value, str):
+        return int(value) if _INTEGER.fullmatch(value) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

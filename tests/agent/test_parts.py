@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from spojit_stripe.agent.answer import check_schema, checked, money_in, ungrounded
+from spojit_stripe.agent.answer import check_schema, checked, ungrounded
 from spojit_stripe.agent.knowledge import Knowledge, kind_of
 from spojit_stripe.agent.lean import brief, list_text, object_text
 from spojit_stripe.agent.masks import masked, masked_text
 from spojit_stripe.agent.pricing import Tokens, cost_of
+from spojit_stripe.agent.prose import money_in
 from spojit_stripe.agent.spec import AgentSpec
 from spojit_stripe.agent.toolbox import Toolbox, outlined
 from spojit_stripe.agent.transcript import render_transcript
@@ -243,6 +244,11 @@ def test_a_table_is_named_after_its_kind(row, kind):
         ("12.345 USD", [-1]),
         ("on 2026-11-25 the 3 items", []),
         ("USD 12.00 USD", [1_200]),
+        ("USD5.00 and 99,999.00 NGN", [500, 9_999_900]),
+        ("$12.3k, 2 M EUR and 0.5bn usd", [1_230_000, 200_000_000, 50_000_000_000]),
+        ("$1.234567k", [-1]),
+        ("5 km, 3 try it, 2 all of them, v5.00, A4 5.00", []),
+        ("5 TRY or 7 ALL", [500, 700]),
     ],
 )
 def test_money_in_prose_is_read_by_its_currency(text, minor):
@@ -264,6 +270,12 @@ def test_grounding_names_what_no_result_told():
         "refund_amount: 77",
         "text: 0.77 USD",
     ]
+
+
+def test_an_amount_in_a_field_of_text_is_held_against_what_was_told_too():
+    found = known(charge(1, amount=1_001))
+    answer = {"amount": "1001", "amount_refunded": "77", "amount_due": "see invoice", "count": "77"}
+    assert ungrounded(answer, found) == ["amount_refunded: 77"]
 
 
 def test_prose_tells_a_known_amount_with_or_without_its_sign():
