@@ -83,7 +83,9 @@ def object_text(value: JsonObject, *, fields: Sequence[str], vocabulary: Vocabul
     """One object without what is empty, a link or noise; `fields` alone where they are named."""
     if fields:
         kept: JsonObject = {
-            name: _at(value, name) for name in ("id", "object", *fields) if _at(value, name) is not None
+            _head(name, vocabulary): _asked(_at(value, name), name, vocabulary)
+            for name in ("id", "object", *fields)
+            if _at(value, name) is not None
         }
     else:
         kept = cast("JsonObject", _lean(value, vocabulary, free=False, depth=0))
@@ -289,6 +291,11 @@ def _lean(value: JsonValue, vocabulary: Vocabulary, *, free: bool, depth: int) -
             continue
         kept[f"~{name}" if is_free and not free else name] = one
     return kept
+
+
+def _asked(value: JsonValue, name: str, vocabulary: Vocabulary) -> JsonValue:
+    """A field that was asked for by its name: a text comes whole."""
+    return value if isinstance(value, str) else _lean(value, vocabulary, free=_is_free(name, vocabulary), depth=1)
 
 
 def _bounded(text: str, longest: int) -> str:
