@@ -27,10 +27,11 @@ from spojit_stripe.errors import (
     UnavailableError,
 )
 from spojit_stripe.values import Request, Secret
-from spojit_stripe.wire.client import API_VERSION, StripeWire, trouble_of
+from spojit_stripe.wire.client import API_VERSION, StripeWire
 from spojit_stripe.wire.faults import Reader
 from spojit_stripe.wire.limiter import Limiter
 from spojit_stripe.wire.retry import RetryRule
+from spojit_stripe.wire.transport import trouble_of
 
 KEY = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
 GET = Request(method="GET", path="/v1/customers/cus_1", template="/v1/customers/{customer}")
