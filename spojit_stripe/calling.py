@@ -115,6 +115,16 @@ async def call_in_steps(
         reply = await asyncio.to_thread(reply_of, outcome, session)
         return (finish(reply) if finish else reply).to_json()
 
+    async def last() -> JsonValue:
+        """The last look at a question that nobody decided in time: what is decided after it is told to be too late."""
+        found = await work()
+        reply = Reply.of_json(found)
+        if reply.kind == "paused":
+            approvals = session.records.approvals
+            if not await asyncio.to_thread(approvals.lapse, str(reply.value["approval_id"])):
+                return await work()  # decided in between
+        return found
+
     reply = Reply.of_json(await steps.step(name, work))
     while reply.kind == "paused":
         approval = cast("str", reply.value["approval_id"])
@@ -125,7 +135,7 @@ async def call_in_steps(
         message = await steps.wait(approval_topic(approval), timeout=seconds)
         if tell is not None:
             tell("woken", {"approval_id": approval})
-        again = Reply.of_json(await steps.step(f"{name} again", work))
+        again = Reply.of_json(await steps.step(f"{name} again", last if message is None else work))
         if again.kind == "paused" and message is None:
             error = RefusedError(f"nobody decided approval {approval} in {seconds:.0f} s; nothing was executed")
             return Reply(kind="failed", value=error.to_json())

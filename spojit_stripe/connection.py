@@ -272,7 +272,9 @@ class Connections:
                 f"no connections file at {found}; make one with `spojit-stripe connections add`, "
                 "or name it with --connections or SPOJIT_CONNECTIONS"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ConfigurationError(f"can't read the connections file {found}: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
             raise ConfigurationError(f"can't read the connections file {found}: {error}") from None
         return cls(parse(text, str(found)), found)
 

@@ -18,6 +18,7 @@ from spojit_stripe.policy import Verdict, decide
 from spojit_stripe.previews import as_bound, preview_of, told
 from spojit_stripe.reading import fetch
 from spojit_stripe.records import key_of
+from spojit_stripe.redact import redact_text
 from spojit_stripe.session import Session
 from spojit_stripe.values import Effect, Failed, JsonObject, Outcome, Position, Preview, Request, ToolCall
 from spojit_stripe.writing import Write
@@ -77,12 +78,14 @@ async def preview_tool(call: ToolCall, *, at: Position, session: Session) -> Pre
 
 
 def _check_identity(call: ToolCall, at: Position) -> None:
-    """An empty identity, of a template that gave nothing say, would make one call of many."""
+    """An empty identity, of a template that gave nothing say, would make one call of many; and it is recorded."""
     for name, text in (("run id", at.run_id), ("node", at.node), ("once", call.once)):
         if text is not None and not text.strip():
             raise InputError(f"{name}: is empty; it tells calls apart, so give one of its own to each")
         if text is not None and not text.isascii() and text != text.encode(errors="replace").decode():
             raise InputError(f"{name}: {text!r} is no valid text")
+        if text is not None and redact_text(text) != text:
+            raise InputError(f"{name}: holds what looks like a secret, and it is recorded; take another")
 
 
 async def _read(

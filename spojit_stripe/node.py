@@ -328,13 +328,25 @@ class _Work:
             if isinstance(given, bool) or not isinstance(given, str | int):
                 raise InputError("once: gives neither text nor an integer; it is the name of what happens once")
             once = str(given)
+        params = cast("JsonObject", node.params.render(self.inputs, now=now, where="params"))
+        if self.session.connector.catalog.tool(node.tool).binding.raw:
+            _check_path(node, params)
         return ToolCall(
             tool=node.tool,
-            params=cast("JsonObject", node.params.render(self.inputs, now=now, where="params")),
+            params=params,
             author_params=cast("JsonObject", node.options.render(self.inputs, now=now, where="options")),
             paging=node.paging,
             once=once,
         )
+
+
+def _check_path(node: DirectNode, params: JsonObject) -> None:
+    """A value inside the path that an author wrote is one part of it: with a slash it would name another operation."""
+    at, path = ("path",), params.get("path")
+    if at not in node.params.paths or node.params.is_expression(at) or not isinstance(path, str):
+        return
+    if path.count("/") != node.params.written(at).count("/"):
+        raise InputError("params.path: a value in it has a slash, which no id has; give the id alone, not a path")
 
 
 def _literals(node: AgentNode) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from spojit_stripe.connection import Cap, Connection, Policy
 from spojit_stripe.errors import ConfigurationError, RefusedError
 from spojit_stripe.money import format_amount
+from spojit_stripe.pins import keeps_pin
 from spojit_stripe.values import Amount, Assessment, Effect, JsonValue, Writes
 
 __all__ = ["Decision", "Rules", "Spent", "Verdict", "check_spending", "decide"]
@@ -52,7 +53,7 @@ class Rules:
         pins: dict[str, JsonValue] = {}
         for policy in policies:
             for name, value in policy.pins.items():
-                if name in pins and pins[name] != value:
+                if name in pins and not keeps_pin(name, value, pins[name]):
                     raise ConfigurationError(
                         f"{name} is pinned to {value!r} by the node, but to {pins[name]!r} by connection "
                         f"{connection.name!r}; a node can't change a pin"
@@ -123,9 +124,9 @@ def _denied(assessment: Assessment, connection: Connection, rules: Rules, *, by_
 def _pin_broken(assessment: Assessment, rules: Rules) -> str | None:
     for name, pinned in rules.pins.items():
         given = assessment.params.get(name, pinned)
-        if name == "currency" and assessment.amount and isinstance(pinned, str):
-            given, pinned = assessment.amount.currency, pinned.lower()
-        if given != pinned:
+        if name == "currency" and assessment.amount:
+            given = assessment.amount.currency
+        if not keeps_pin(name, given, pinned):
             return f"{name} is pinned to {pinned!r}, the call says {given!r}"
     return None
 

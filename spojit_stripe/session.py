@@ -6,19 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import cast
-from urllib.parse import unquote
 
 import pluggy
 
-from spojit_stripe.catalog import Tool
 from spojit_stripe.connection import Connection, Policy
 from spojit_stripe.connector import BoundCall, Connector, Wire
 from spojit_stripe.errors import InputError, RefusedError
+from spojit_stripe.pins import bind_pinned, fill_in, ids_in_path, keeps_pin
 from spojit_stripe.policy import Rules
 from spojit_stripe.records import Records
 from spojit_stripe.redact import redact_text
-from spojit_stripe.values import JsonObject, Outcome, Preview, Request, Secret, ToolCall
+from spojit_stripe.values import Outcome, Preview, Secret, ToolCall
 from spojit_stripe.words import nearest
 
 __all__ = ["Session"]
@@ -91,15 +89,14 @@ class Session:
     def bind(self, call: ToolCall) -> BoundCall:
         """Check a call against its tool, with pins filled in, and make its request.
 
-        A raw request gets every pinned parameter that its operation takes; ids in its path are
-        held against pins of their names too.
+        A raw request that makes or reads something gets every pinned parameter that its operation
+        takes; ids in its path are held against pins of their names too.
 
         Raises `InputError` for a faulty call, `RefusedError` for a broken pin.
         """
         tool = self.connector.catalog.tool(call.tool)
-        takes = cast("JsonObject", tool.public_schema["properties"])
-        params = {name: value for name, value in self.rules.pins.items() if name in takes}
-        params |= call.params
+        pins = self.rules.pins
+        params = fill_in(tool, call.params, pins)
         reserved = tool.binding.author_only
         if not reserved.isdisjoint(call.params):
             tool.check(params)  # says that these are an author's
@@ -107,31 +104,12 @@ class Session:
             if name not in reserved:
                 raise InputError(f"{name}: {call.tool} has no such option{nearest(name, reserved)}")
         tool.check({**params, **call.author_params}, author=bool(call.author_params))
-        bound = self.connector.bind(tool, replace(call, params=params), self.connection)
-        if not self.rules.pins:
-            return bound
-        if tool.binding.raw:
-            bound = self._fill_raw(tool, replace(call, params=params), bound)
-        places = (params, _ids_in_path(bound.request), bound.request.params)
-        for name, value in self.rules.pins.items():
+        bound = bind_pinned(self.connector, tool, replace(call, params=params), self.connection, pins)
+        places = (params, ids_in_path(bound.request), bound.request.params)
+        for name, value in pins.items():
             for place in places:
-                if place.get(name, value) != value:
+                if name in place and not keeps_pin(name, place[name], value):
                     raise RefusedError(f"{name} is pinned to {value!r}; the call says {place[name]!r}")
-        return bound
-
-    def _fill_raw(self, tool: Tool, call: ToolCall, bound: BoundCall) -> BoundCall:
-        inner = call.params.get("params")
-        params: JsonObject = dict(inner) if isinstance(inner, dict) else {}
-        named = call.params.keys() | params.keys() | _ids_in_path(bound.request).keys()
-        for name, value in self.rules.pins.items():
-            if name in named:
-                continue
-            try:
-                filled = replace(call, params={**call.params, "params": {**params, name: value}})
-                bound = self.connector.bind(tool, filled, self.connection)
-            except InputError:  # the operation has no such parameter
-                continue
-            params[name] = value
         return bound
 
     # Plug-ins
@@ -172,11 +150,6 @@ class Session:
         except Exception as error:
             return (f"a plug-in failed after the call: {_named(error)}",)
         return ()
-
-
-def _ids_in_path(request: Request) -> JsonObject:
-    parts = zip(request.template.split("/"), request.path.split("/"), strict=False)
-    return {part[1:-1]: unquote(given) for part, given in parts if part.startswith("{")}
 
 
 def _named(error: Exception) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
 from spojit_stripe.catalog.shown import shown
 from spojit_stripe.connector import Answer, BoundCall
@@ -46,6 +47,7 @@ __all__ = ["Write"]
 
 T = TypeVar("T")
 
+_TURNS: WeakValueDictionary[tuple[object, str, str, str], asyncio.Lock] = WeakValueDictionary()
 _LARGEST_AMOUNT = 10**15  # sums of such amounts still fit a database's integer
 
 
@@ -73,7 +75,16 @@ class Write:
         self.digest = params_digest(asked, bound.request.params, call.author_params)
 
     async def run(self, *, resume: bool) -> Outcome:
-        """Answer from the ledger, settle, wait for a person, or send; raises `SpojitError`."""
+        """Answer from the ledger, settle, wait for a person, or send; raises `SpojitError`.
+
+        Where the same `once` is under way in this process, that is waited for and answers this call too.
+        """
+        if self.call.once is None:
+            return await self._run(resume=resume)
+        async with _turn(self.session.connection.name, self.bound.operation, self.call.once):
+            return await self._run(resume=resume)
+
+    async def _run(self, *, resume: bool) -> Outcome:
         ledger = self.session.records.ledger
         earlier = await asyncio.to_thread(ledger.at, self.at)
         generation = 0
@@ -134,10 +145,14 @@ class Write:
                 f"once {self.call.once!r} was used up by ledger entry {holder.id} with other parameters, or for "
                 "another account, mode or host; nothing was executed"
             )
-        raise OutcomeUnknownError(
-            f"once {self.call.once!r} is held by ledger entry {holder.id}, whose outcome is unknown; "
-            f"settle that first: repeat run {holder.run_id}, or `spojit-stripe ledger resolve {holder.id}`"
-        )
+        settle_it = f"repeat run {holder.run_id}, or `spojit-stripe ledger resolve {holder.id}`"
+        held = f"once {self.call.once!r} is held by ledger entry {holder.id}"
+        if holder.state is State.OPEN:
+            raise OutcomeUnknownError(
+                f"{held}, which another process has under way or left behind: wait for it, or where that process is "
+                f"gone settle it: {settle_it}"
+            )
+        raise OutcomeUnknownError(f"{held}, whose outcome is unknown; settle that first: {settle_it}")
 
     async def _send_again(self, earlier: Entry) -> Outcome:
         """The same key again after an attempt that certainly never took effect, if policy still lets it."""
@@ -251,7 +266,9 @@ class Write:
         if verdict is Verdict.PLAN:
             if approvals.may_run_planned(digest, self.at.run_id, preview.connection, again=again):
                 return None
-            number, plan = approvals.plan(digest, self.at, preview, preview.reason, self.session.rules)
+            # An agent's plan is decided on when it has answered, the others' when the run ends.
+            owner = "/".join((self.at.node, *map(str, self.at.indexes))) if self.session.by_agent else ""
+            number, plan = approvals.plan(digest, self.at, preview, preview.reason, self.session.rules, owner=owner)
             return Planned(number=number, digest=plan.digest, preview=preview)
         approval = approvals.ask(digest, self.at.run_id, preview, preview.reason)
         if approval.state == "approved" or (again and approval.state == "used"):
@@ -345,6 +362,11 @@ class Write:
         amount = assessment.amount
         words: JsonObject = {"amount": format_amount(amount.amount, amount.currency)} if amount else {}
         return replace(preview, context={**words, **self.call.context})
+
+
+def _turn(connection: str, operation: str, once: str) -> asyncio.Lock:
+    """What only one of the calls with the same `once` holds at a time, in one event loop."""
+    return _TURNS.setdefault((asyncio.get_running_loop(), connection, operation, once), asyncio.Lock())
 
 
 def _intended(intent: str, again: Like | None) -> str:

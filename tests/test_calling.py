@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spojit_stripe.calling import Reply, approval_topic, call_in_steps
-from spojit_stripe.errors import DeclinedError, OutcomeUnknownError, Problem
+from spojit_stripe.errors import DeclinedError, InputError, OutcomeUnknownError, Problem
 from spojit_stripe.steps import InProcessSteps
 from spojit_stripe.testing import FakeWire, Workbench
 from spojit_stripe.testing.fake_wire import Sent
@@ -97,6 +97,29 @@ def test_nobody_decides(bench: Workbench, wire: FakeWire, timeout: float | None,
     (approval,) = bench.records.approvals.list()
     assert reply.error.message == f"nobody decided approval {approval.id} in {seconds} s; nothing was executed"
     assert wire.sent == []
+    with pytest.raises(InputError, match="is expired already; nothing was changed"):
+        bench.records.approvals.decide(approval.id, "approved", who="ann")
+    # Whoever resumes the run asks anew.
+    call(bench, Noted(bench.clock), policy="ask", timeout=timeout)
+    assert [one.id for one in bench.records.approvals.list()] == [approval.id]
+
+
+def test_what_is_decided_at_the_last_moment_counts(bench: Workbench, wire: FakeWire) -> None:
+    """Between the last look at the call and the end of its question."""
+    wire.will("POST /v1/payments", {"id": "pay_1"})
+    approvals = bench.records.approvals
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(approvals, name)
+
+        def lapse(self, approval_id: str) -> bool:
+            approvals.decide(approval_id, "approved", who="ann")
+            return approvals.lapse(approval_id)
+
+    bench.records.approvals = Late()  # type: ignore[assignment]
+    reply = call(bench, Noted(bench.clock), policy="ask", timeout=90.0)
+    assert (reply.kind, reply.value["id"]) == ("done", "pay_1")
 
 
 def test_a_rejection_ends_the_wait(bench: Workbench, wire: FakeWire) -> None:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from spojit_stripe.catalog import Catalog, Tool, schemas_dir
+from spojit_stripe.catalog.authored import fault_of_schema
 from spojit_stripe.catalog.check import Checker, StrictValidator
 from spojit_stripe.errors import ConfigurationError, InputError
+from spojit_stripe.values import JsonObject
 
 CATALOG = Catalog.load()
 TOOLS = CATALOG.tools
@@ -910,3 +912,48 @@ def test_a_minimal_descriptor(tmp_path: Path) -> None:
     assert tool.check({}) == {}
     with pytest.raises(AttributeError):
         tool.name = "other"  # type: ignore[misc]
+
+
+def _nested(depth: int) -> JsonObject:
+    schema: JsonObject = {"type": "object"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "place", "told"),
+    [
+        ({"type": "objct"}, (), "is no JSON Schema: type: "),
+        ({"properties": {}}, (), "does not say type: object"),
+        (
+            {"type": "object", "allOf": [{"$ref": "https://example.com/x"}]},
+            ("allOf", 0, "$ref"),
+            'allOf[0].$ref refers to "https://example.com/x"; only #/$defs/… is followed',
+        ),
+        (
+            {"type": "object", "properties": {"a": {"$ref": "#/type"}}},
+            ("properties", "a", "$ref"),
+            'properties.a.$ref refers to "#/type", which is no schema',
+        ),
+        (
+            {"type": "object", "properties": {"a": {"pattern": "("}}},
+            ("properties", "a", "pattern"),
+            'properties.a.pattern: "(" is no regular expression',
+        ),
+        (_nested(2_000), (), "is nested too deeply"),
+    ],
+)
+def test_a_schema_of_an_author_is_followed_before_it_is_used(
+    schema: JsonObject, place: tuple[str | int, ...], told: str
+) -> None:
+    found = fault_of_schema(schema)
+    assert found is not None
+    assert found[0] == place
+    assert found[1].startswith(told)
+
+
+def test_a_sound_schema_of_an_author_has_no_fault() -> None:
+    tree: JsonObject = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
+    assert fault_of_schema(tree) is None
+    assert fault_of_schema({"type": "object", "$defs": {"a": {}}, "properties": {"b": {"$ref": "#/$defs/a"}}}) is None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from spojit_stripe.connection import Connection, Connections, Policy, SecretRef
+from spojit_stripe.connection import Caps, Connection, Connections, Limits, Policy, SecretRef
 from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.values import Writes
 from spojit_stripe.yamlfile import parse
@@ -289,8 +289,9 @@ def test_a_missing_file_may_be_as_good_as_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="can't read the connections file"):
+    with pytest.raises(ConfigurationError, match="can't read the connections file") as raised:
         Connections.load(tmp_path)
+    assert raised.value.message.endswith(f"{tmp_path}: Is a directory")
     file = tmp_path / "c.yaml"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match="can't read the connections file"):
@@ -302,3 +303,10 @@ def test_broken_yaml_is_named_with_line_and_column(tmp_path: Path) -> None:
     file.write_text("connections:\n  a: [")
     with pytest.raises(ConfigurationError, match=r"c\.yaml:2:7: not valid YAML"):
         Connections.load(file)
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "connections.md").read_text(encoding="utf-8")
+    for model in (Connection, Policy, Caps, Limits):
+        for name in model.model_fields:
+            assert name in ("name", "policy", "caps") or f"`{name}`" in text or f"`caps.{name}`" in text, name

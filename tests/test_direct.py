@@ -667,12 +667,56 @@ def test_once_that_became_unknown_meanwhile_is_told_as_such(bench: Workbench, wi
     assert "whose outcome is unknown" in str(error_of(bench.run(call, at="run_1", resume=True), OutcomeUnknownError))
 
 
-@pytest.mark.parametrize("text", ["", "  ", "\udcff"])
+@pytest.mark.parametrize("ends", [Answer(body=PAID), DECLINED])
+def test_the_same_once_at_the_same_time_waits_for_how_the_first_ends(
+    bench: Workbench, wire: FakeWire, ends: Answer | SpojitError
+) -> None:
+    """Two equal items of a concurrent loop."""
+    call = replace(PAY, once="order_1")
+
+    async def scenario() -> None:
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def held(_sent: Sent) -> Answer:
+            arrived.set()
+            await go_on.wait()
+            if isinstance(ends, SpojitError):
+                raise ends
+            return ends
+
+        wire.will(POST, held, PAID, *([] if isinstance(ends, Answer) else [PAID]))
+        places = [Position(run_id="run_1", node="pay", indexes=(place,)) for place in range(3)]
+        first = asyncio.create_task(run_tool(call, at=places[0], session=bench.session()))
+        await arrived.wait()
+        others = [asyncio.create_task(run_tool(call, at=at, session=bench.session())) for at in places[1:]]
+        another = await run_tool(replace(PAY, once="order_2"), at=Position(run_id="run_2"), session=bench.session())
+        done(another)
+        go_on.set()
+        outcomes = [await task for task in (first, *others)]
+        assert [type(outcome) for outcome in outcomes] == [type(outcomes[0]), Done, Done]
+        assert "was used up by ledger entry" in done(outcomes[2]).meta.warnings[0]
+
+    asyncio.run(scenario())
+
+
+def test_once_that_another_process_holds_is_told_as_such(bench: Workbench, wire: FakeWire) -> None:
+    call = replace(PAY, once="order_1")
+    wire.will(POST, KeyError("a defect"))  # which leaves the row open
+    with pytest.raises(KeyError):
+        bench.run(call)
+    error = error_of(bench.run(call, at="run_2"), OutcomeUnknownError)
+    assert "which another process has under way or left behind: wait for it" in str(error)
+    assert "repeat run run_1" in str(error)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\udcff", "for sk_live_Abcdefgh12345678"])
 @pytest.mark.parametrize("field", ["run_id", "node", "once"])
-def test_an_identity_that_tells_nothing_apart_is_refused(bench: Workbench, field: str, text: str) -> None:
+def test_an_identity_that_tells_nothing_apart_or_too_much_is_refused(bench: Workbench, field: str, text: str) -> None:
     call = replace(PAY, once=text) if field == "once" else PAY
     at = Position(run_id="r") if field == "once" else replace(Position(run_id="r"), **{field: text})
-    assert str(error_of(bench.run(call, at=at), InputError)).startswith(field.replace("_", " "))
+    told = str(error_of(bench.run(call, at=at), InputError))
+    assert told.startswith(f"{field.replace('_', ' ')}: ")
+    assert "Abcdefgh" not in told
     assert bench.entries() == []
 
 

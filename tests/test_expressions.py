@@ -237,7 +237,13 @@ def test_null_and_lists_have_no_place_in_text() -> None:
         ("{{ charges.data | sort('amount', true) | map('amount') }}", [900, 700, 500]),
         ("{{ charges.data | map('currency') | unique }}", ["usd", "eur"]),
         ("{{ [1, 1.0, '1', none, none] | unique }}", [1, 1.0, "1", None]),
-        ("{{ (charges.data | max('amount')).id }}", "ch_3"),
+        ("{{ (charges.data | where('currency', 'usd') | max('amount')).id }}", "ch_2"),
+        ("{{ (charges.data | max('id')).id }}", "ch_3"),
+        (
+            "{{ [{'total_count': 1, 'currency': 'usd'}, {'total_count': 2, 'currency': 'eur'}] | sum('total_count') }}",
+            3,
+        ),
+        ("{{ [{'total': 1, 'currency': 'usd'}, {'total': 2, 'currency': 'USD'}] | sum('total') }}", 3),
         ("{{ [3, 1, 2] | min }}", 1),
         ("{{ [3, 1, 2] | sort | reverse }}", [3, 2, 1]),
         ("{{ charges.data | length + (charges.data | count) }}", 6),
@@ -258,11 +264,47 @@ def test_filters(template: str, expected) -> None:
 
 
 @pytest.mark.parametrize(
+    "field", ["total", "subtotal", "net", "fee", "tax", "balance", "amount_paid", "total_excluding_tax", "unit_amount"]
+)
+def test_money_of_two_currencies_has_no_sum_whatever_its_field_is_called(field: str) -> None:
+    rows = [{field: 100, "currency": "usd"}, {field: 5000, "currency": "jpy"}]
+    told = fault(f"{{{{ rows | sum('{field}') }}}}", scope={"rows": rows})
+    assert f"sum('{field}') would add usd and jpy" in told
+    assert value(f"{{{{ rows | group('currency', '{field}') }}}}", scope={"rows": rows}) == {"usd": 100, "jpy": 5000}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda currency: {"charge": {"amount": 1, "currency": currency}},
+        lambda currency: {"currency": currency, "charge": {"amount": 1}},
+        lambda currency: {"currency": "usd", "charge": {"amount": 1, "currency": currency}},
+    ],
+)
+def test_the_currency_of_a_field_inside_is_what_stands_nearest_to_it(row) -> None:
+    told = fault("{{ rows | sum('charge.amount') }}", scope={"rows": [row("usd"), row("jpy")]})
+    assert "sum('charge.amount') would add usd and jpy; write | group('" in told
+    assert value("{{ rows | sum('charge.amount') }}", scope={"rows": [row("usd"), row("usd")]}) == 2
+
+
+@pytest.mark.parametrize(
     ("template", "message"),
     [
         (
             "{{ charges.data | sum('amount') }}",
             "sum('amount') would add usd and eur; write | group('currency', 'amount')",
+        ),
+        (
+            "{{ charges.data | max('amount') }}",
+            "max('amount') would compare usd and eur; max the items of one currency",
+        ),
+        (
+            "{{ charges.data | min('amount') }}",
+            "min('amount') would compare usd and eur; min the items of one currency",
+        ),
+        (
+            "{{ charges.data | sort('id', 'desc') }}",
+            "sort: descending is true or false, not text; write sort('created', true)",
         ),
         (
             "{{ [1, 1.5] | sum }}",

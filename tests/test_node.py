@@ -85,6 +85,25 @@ def test_what_is_wrong_is_told_before_anything_is_sent(host: Host, wire: FakeWir
     assert wire.sent == []
 
 
+RAW = {"connector": "fake", "connection": "shop", "tool": "raw-request"}
+
+
+@pytest.mark.parametrize("given", ["n_1/close", "n_1/", "/"])
+def test_a_value_inside_a_path_names_no_other_operation(host: Host, wire: FakeWire, given: str) -> None:
+    node = {**RAW, "params": {"method": "POST", "path": "/v1/{{ input.id }}"}}
+    with pytest.raises(InputError, match=r"params\.path: a value in it has a slash"):
+        run(host, node, {"id": given})
+    assert not wire.sent
+    wire.will("POST /v1/notes", {"id": "n_1"})
+    run(host, node, {"id": "notes"})
+
+
+def test_a_path_that_is_one_expression_is_the_authors_own(host: Host, wire: FakeWire) -> None:
+    wire.will("POST /v1/notes/n_1/close", {"id": "n_1"})
+    run(host, {**RAW, "params": {"method": "POST", "path": "{{ input.path }}"}}, {"path": "/v1/notes/n_1/close"})
+    assert len(wire.sent) == 1
+
+
 def test_omit_leaves_a_parameter_out(host: Host, wire: FakeWire) -> None:
     wire.will("POST /v1/payments", {"id": "pay_1"})
     run(host, {**PAY, "params": {**PAY["params"], "customer": "{{ input.c | omit }}"}}, {"n": 5, "c": None})

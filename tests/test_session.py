@@ -4,16 +4,27 @@ import asyncio
 
 import pytest
 
+from spojit_stripe.connection import Connection, SecretRef
 from spojit_stripe.errors import InputError, RefusedError
+from spojit_stripe.pins import bind_pinned
 from spojit_stripe.testing import FakeWire, Workbench
 from spojit_stripe.values import ToolCall
+from spojit_stripe.wire.connector import StripeConnector
 
+PINS: dict[str, object] = {"currency": "usd", "customer": "cus_1"}
 RAW = {"method": "POST", "path": "/v1/payments"}
 
 
 def bind(bench: Workbench, tool: str, params: dict[str, object], pins: dict[str, object], **author: object):  # type: ignore[no-untyped-def]
     session = bench.session(policy={"writes": "allow", "pins": pins})
     return session.bind(ToolCall(tool=tool, params=params, author_params=author))  # type: ignore[arg-type]
+
+
+def bind_stripe(params: dict[str, object], pins: dict[str, object]):  # type: ignore[no-untyped-def]
+    connector = StripeConnector()
+    tool = connector.catalog.tool("raw-api-request")
+    connection = Connection(name="c", connector="stripe", secret_key=SecretRef("${env:KEY}"), mode="test")
+    return bind_pinned(connector, tool, ToolCall(tool=tool.name, params=params), connection, pins)  # type: ignore[arg-type]
 
 
 # Pins
@@ -52,6 +63,55 @@ def test_a_raw_request_gets_the_pins_that_its_operation_takes(bench: Workbench) 
     bound = bind(bench, "raw-request", RAW | {"params": {"amount": 5, "currency": "usd"}}, pins)
     assert bound.request.params == {"amount": 5, "currency": "usd", "customer": "cus_1"}
     assert bind(bench, "raw-request", RAW, {"currency": "usd"}).request.params == {"currency": "usd"}
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/v1/payment_intents/pi_1", {"metadata": {"seen": "yes"}}),
+        ("/v1/payment_intents/pi_1/capture", {"amount_to_capture": 5}),
+        ("/v1/payment_intents/pi_1/confirm", {}),
+    ],
+)
+def test_a_raw_request_that_changes_an_object_gets_no_pin(path: str, params: dict[str, object]) -> None:
+    """A currency filled in would be that of the object from then on."""
+    pins = PINS | {"payment_method": "pm_1", "metadata": {"a": "b"}} if "metadata" not in params else PINS
+    assert bind_stripe({"method": "POST", "path": path, "params": params}, pins).request.params == params
+
+
+def test_a_raw_request_that_makes_or_lists_something_gets_the_pins() -> None:
+    made = bind_stripe({"method": "POST", "path": "/v1/payment_intents", "params": {"amount": 5}}, PINS)
+    assert made.request.params == {"amount": 5, "currency": "usd", "customer": "cus_1"}
+    assert bind_stripe({"method": "GET", "path": "/v1/charges"}, PINS).request.params == {"customer": "cus_1"}
+
+
+def test_pins_are_filled_in_where_the_operation_can_not_do_without_them() -> None:
+    pins = {"customer": "cus_1", "currency": "usd", "product": "prod_1"}
+    made = bind_stripe({"method": "POST", "path": "/v1/prices", "params": {"unit_amount": 5}}, pins)
+    assert made.request.params == {"unit_amount": 5, "currency": "usd", "product": "prod_1"}
+    inside = {"method": "POST", "path": "/v1/customers/cus_1/balance_transactions", "params": {"amount": -5}}
+    assert bind_stripe(inside, pins).request.params == {"amount": -5, "currency": "usd"}
+
+
+def test_what_no_pin_gives_is_still_missing() -> None:
+    with pytest.raises(InputError) as caught:
+        bind_stripe({"method": "POST", "path": "/v1/charges", "params": {"amont": 5}}, {"currency": "usd"})
+    assert "amont: unknown parameter" in str(caught.value)
+    with pytest.raises(InputError, match="params"):
+        bind_stripe({"method": "POST", "path": "/v1/charges", "params": []}, {"currency": "usd"})
+
+
+@pytest.mark.parametrize("pinned", ["usd", "USD"])
+@pytest.mark.parametrize("given", ["usd", "USD", "Usd"])
+def test_a_currency_in_capitals_keeps_to_its_pin(bench: Workbench, pinned: str, given: str) -> None:
+    raw = RAW | {"params": {"amount": 5, "currency": given}}
+    assert bind(bench, "raw-request", raw, {"currency": pinned}).request.params["currency"] == given
+    assert bind(bench, "make-payment", {"amount": 5, "currency": given}, {"currency": pinned}).tool == "make-payment"
+
+
+def test_other_pins_are_held_to_the_letter(bench: Workbench) -> None:
+    with pytest.raises(RefusedError, match="customer is pinned to 'cus_a'; the call says 'cus_A'"):
+        bind(bench, "make-payment", {"amount": 5, "currency": "usd", "customer": "cus_A"}, {"customer": "cus_a"})
 
 
 def test_an_unchecked_raw_request_gets_every_pin(bench: Workbench) -> None:

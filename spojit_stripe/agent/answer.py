@@ -5,62 +5,26 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, cast
-from urllib.parse import unquote
+from typing import Final, cast
 
-from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
 
 from spojit_stripe.agent.knowledge import Knowledge, leaves
 from spojit_stripe.agent.masks import masked
 from spojit_stripe.agent.prose import money_in
+from spojit_stripe.catalog.authored import fault_of_schema
 from spojit_stripe.catalog.check import StrictValidator
-from spojit_stripe.catalog.shown import dotted, shown
+from spojit_stripe.catalog.shown import dotted
 from spojit_stripe.errors import InputError
 from spojit_stripe.values import JsonObject, JsonValue
 
 __all__ = ["Checked", "check_schema", "checked", "ungrounded"]
 
 _MOST_FAULTS: Final = 5
-# Where a schema holds schemas: those of the same value, and those of a value inside it.
-_SAME: Final = ("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
-_INSIDE: Final = (
-    "$defs",
-    "definitions",
-    "properties",
-    "patternProperties",
-    "additionalProperties",
-    "unevaluatedProperties",
-    "propertyNames",
-    "prefixItems",
-    "items",
-    "contains",
-    "unevaluatedItems",
-)
-_BY_NAME: Final = frozenset(["$defs", "definitions", "properties", "patternProperties", "dependentSchemas"])
 _INTEGER = re.compile(r"-?[0-9]{1,30}")
 _FENCE = re.compile(r"(?s)^```(?:json)?\s*(.*?)\s*```$")
-
-Place: TypeAlias = tuple[str | int, ...]
-
-
-class _Resolved(Protocol):
-    """Where a reference leads. The library does not export the classes of these two."""
-
-    @property
-    def contents(self) -> object: ...
-    @property
-    def resolver(self) -> _Resolver: ...
-
-
-class _Resolver(Protocol):
-    """Follows references from one place of a schema."""
-
-    def lookup(self, ref: str, /) -> _Resolved: ...
-    def in_subresource(self, subresource: Resource[Any], /) -> _Resolver: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,106 +37,9 @@ class Checked:
 
 def check_schema(schema: JsonObject) -> None:
     """Raises `InputError` where the author's schema is none, or none of an object, or can't be followed."""
-    try:
-        _check_schema(schema)
-    except RecursionError:
-        raise InputError("response_schema: is nested too deeply") from None
-
-
-def _check_schema(schema: JsonObject) -> None:
-    _check_form(schema, ())
-    for place, value in leaves(schema):
-        if place[-1] in ("$ref", "$dynamicRef") and not str(value).startswith("#"):
-            raise InputError(f"response_schema: {dotted(place)} refers to {shown(value)}; only #/$defs/… is followed")
-    if schema.get("type") != "object":
-        raise InputError("response_schema: does not say type: object; write it and its properties")
-    _Followed(schema)
-
-
-def _check_form(schema: JsonValue, place: Place) -> None:
-    for error in StrictValidator(StrictValidator.META_SCHEMA).iter_errors(schema):
-        where = dotted((*place, *error.absolute_path))
-        raise InputError(f"response_schema: is no JSON Schema: {f'{where}: ' if where else ''}{error.message[:200]}")
-
-
-class _Followed:
-    """Every schema that the author's can lead to, looked at before the answer is held against it."""
-
-    def __init__(self, schema: JsonObject) -> None:
-        resolver: _Resolver = Registry[Any]().resolver_with_root(DRAFT202012.create_resource(schema))
-        self._todo: list[tuple[JsonValue, Place, _Resolver]] = [(schema, (), resolver)]
-        self._seen: set[int] = set()
-        while self._todo:
-            self._follow(*self._todo.pop(), ())
-
-    def _follow(self, schema: JsonValue, place: Place, resolver: _Resolver, above: tuple[int, ...]) -> None:
-        """`above` are the schemas of the same value that have led here; those of inner values wait."""
-        if not isinstance(schema, dict):
-            return
-        if id(schema) in above:
-            raise InputError(f"response_schema: {_told(place)} comes back to itself without going into a value")
-        if id(schema) in self._seen:
-            return
-        self._seen.add(id(schema))
-        _check_patterns(schema, place)
-        for name, inner, at in _inner(schema, place, _SAME):
-            if name.endswith("ef"):
-                target, where, base = self._target(inner, at, resolver)
-                self._follow(target, where, base, (*above, id(schema)))
-            else:
-                self._follow(inner, at, _within(inner, resolver), (*above, id(schema)))
-        self._todo += [(inner, at, _within(inner, resolver)) for _, inner, at in _inner(schema, place, _INSIDE)]
-
-    def _target(self, reference: JsonValue, place: Place, resolver: _Resolver) -> tuple[JsonValue, Place, _Resolver]:
-        text = str(reference)
-        try:
-            found = resolver.lookup(text)
-        except (Unresolvable, ValueError, TypeError, AttributeError):  # the latter of a way through no object
-            raise InputError(f"response_schema: {dotted(place)} refers to {shown(text)}, which is not there") from None
-        target = cast("JsonValue", found.contents)
-        if not isinstance(target, dict | bool):
-            raise InputError(f"response_schema: {dotted(place)} refers to {shown(text)}, which is no schema")
-        where = _pointed(text) if text == "#" or text.startswith("#/") else place
-        if id(target) not in self._seen:
-            _check_form(target, where)  # it may stand where the schema's own form says nothing
-        return target, where, found.resolver
-
-
-def _inner(schema: JsonObject, place: Place, keywords: Iterable[str]) -> Iterator[tuple[str, JsonValue, Place]]:
-    """What stands under `keywords`: one thing, or one of each name or number."""
-    for name in keywords:
-        inner = schema.get(name)
-        if isinstance(inner, dict) and name in _BY_NAME:
-            yield from ((name, one, (*place, name, key)) for key, one in inner.items())
-        elif isinstance(inner, list):
-            yield from ((name, one, (*place, name, index)) for index, one in enumerate(inner))
-        elif inner is not None:
-            yield name, inner, (*place, name)
-
-
-def _within(schema: JsonValue, resolver: _Resolver) -> _Resolver:
-    return resolver.in_subresource(DRAFT202012.create_resource(cast("Any", schema)))
-
-
-def _check_patterns(schema: JsonObject, place: Place) -> None:
-    patterns: list[tuple[str, JsonValue]] = [("pattern", schema["pattern"])] if "pattern" in schema else []
-    patterns += [("patternProperties", one) for one in cast("JsonObject", schema.get("patternProperties", {}))]
-    for name, pattern in patterns:
-        try:
-            re.compile(str(pattern))
-        except (re.error, OverflowError, RecursionError) as error:
-            raise InputError(
-                f"response_schema: {dotted((*place, name))}: {shown(pattern)} is no regular expression: {error}"
-            ) from None
-
-
-def _pointed(reference: str) -> Place:
-    parts = unquote(reference).split("/")[1:]
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
-
-
-def _told(place: Place) -> str:
-    return dotted(place) or "it"
+    fault = fault_of_schema(schema)
+    if fault is not None:
+        raise InputError(f"response_schema: {fault[1]}")
 
 
 def checked(text: str, schema: JsonObject | None) -> Checked:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["approvals"]
 
-_STATES = ("pending", "approved", "rejected", "used")
+_STATES = ("pending", "approved", "rejected", "used", "superseded", "expired")
 _AMOUNT = Column("amount", "minor-units")
 _MOST_WRITES = 20
 
@@ -42,16 +42,22 @@ def list_(ctx: click.Context, decision: str | None) -> int:
     settings = settings_of(ctx)
     with settings.host() as host:
         found = host.records.approvals.list(state=decision) if Records.exist_in(host.state) else []
+        now = host.clock()
     if settings.json:
-        sys.stdout.write(f"{json_text([redact_object(one.to_json()) for one in found])}\n")
+        told: list[JsonValue] = [_json(one, now) for one in found]
+        sys.stdout.write(f"{json_text(told)}\n")
         return 0
     headers = ["approval", "state", "asked", "expires", "what", "amount", "connection", "run id", "reason"]
-    write_table(sys.stdout, headers, [_row(one) for one in found], right=frozenset({5}), wrapped=8)
+    write_table(sys.stdout, headers, [_row(one, now) for one in found], right=frozenset({5}), wrapped=8)
     note(f"{len(found)} approval{'' if len(found) == 1 else 's'}")
     return 0
 
 
-def _row(approval: Approval) -> list[str]:
+def _json(approval: Approval, now: float) -> JsonObject:
+    return redact_object({**approval.to_json(), "state": approval.standing(now)})
+
+
+def _row(approval: Approval, now: float) -> list[str]:
     calls = _calls(approval)
     what = _what(calls[0]) if len(calls) == 1 else f"a plan of {len(calls)} calls"
     amount = _amount(calls[0]) if len(calls) == 1 else ""
@@ -59,7 +65,7 @@ def _row(approval: Approval) -> list[str]:
         what = f"a question of node {approval.preview.get('node')}"
     return [
         approval.id,
-        approval.state,
+        approval.standing(now),
         iso(approval.requested),
         iso(approval.expires),
         what,
@@ -93,12 +99,13 @@ def show(ctx: click.Context, approval_id: str) -> int:
     with settings.host() as host:
         approval = _get(host, approval_id)
         besides = _besides(host, approval)
+        now = host.clock()
     if settings.json:
-        sys.stdout.write(f"{json_text(redact_object(approval.to_json()))}\n")
+        sys.stdout.write(f"{json_text(_json(approval, now))}\n")
         return 0
     fields = [
         ("approval", approval.id),
-        ("state", approval.state),
+        ("state", approval.standing(now)),
         ("reason", approval.reason),
         ("run id", approval.run_id),
         ("connection", approval.connection),

@@ -372,7 +372,7 @@ def _tell_not_done(outcome: Paused | Planned | Failed, settings: Settings, asked
         return code
     if isinstance(outcome, Planned):
         note(f"planned as number {outcome.number} of run {asked.run_id}, not carried out: {outcome.preview.reason}")
-        note("`spojit-stripe approvals list` shows the plan; once approved, repeat its commands in order")
+        note("`spojit-stripe approvals list` shows the plan; once approved, repeat this command")
         told = planned_json(outcome)
     else:
         note(f"waiting for approval {outcome.approval_id}: {outcome.reason}")

@@ -53,7 +53,9 @@ def read(path: Path) -> tuple[str, Document]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return "", Document(str(path), None)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"can't read the connections file {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"can't read the connections file {path}: {error}") from None
     return text, parse(text, str(path))
 

@@ -110,6 +110,8 @@ def _read(name: str, where: str) -> str:
         raise InputError(f"{where}: can't read it: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{where}: can't read it: it is not UTF-8 text") from None
+    except RuntimeError:  # ~ or ~name without a home
+        raise InputError(f"{where}: can't read it: there is no such home folder") from None
 
 
 def _object(pairs: list[tuple[str, JsonValue]], where: str) -> JsonObject:

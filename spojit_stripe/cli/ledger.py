@@ -26,6 +26,7 @@ __all__ = ["ledger", "row_of", "user_name"]
 
 _STATES: Final = ("open", "done", "failed", "unsent", "unknown")
 _UNKNOWN: Final = 7
+_LAST: Final = 2**63 - 1  # no database has more
 _EXPORTED: Final = (
     "id",
     "created",
@@ -85,7 +86,9 @@ def _entries(
 @click.option("--run-id", metavar="ID", help="Only calls of this run.")
 @click.option("--outcome", type=click.Choice(_STATES), help="Only calls that stand so; open and unknown are unsettled.")
 @click.option("--writes", is_flag=True, help="Only writes.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most N rows.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10**9), default=50, show_default=True, metavar="N", help="At most N rows."
+)
 @click.pass_context
 def list_(ctx: click.Context, run_id: str | None, outcome: str | None, writes: bool, limit: int) -> int:
     """List calls, newest first."""
@@ -120,7 +123,7 @@ def row_of(entry: Entry) -> list[str]:
 
 
 @ledger.command("show", cls=Command, uses=("state", "json"))
-@click.argument("entry_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("entry_id", metavar="ID", type=click.IntRange(1, _LAST))
 @click.pass_context
 def show(ctx: click.Context, entry_id: int) -> int:
     """Show one call with its parameters and outcome."""
@@ -193,7 +196,7 @@ def export(
 
 
 @ledger.command("resolve", cls=Command, uses=("connections", "state", "json", "dry_run"))
-@click.argument("entry_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("entry_id", metavar="ID", type=click.IntRange(1, _LAST))
 @click.option("--found", metavar="OBJECT", help="The id of the object that the call made.")
 @click.option("--none", "nothing", is_flag=True, help="You have looked: the call made nothing.")
 @click.option("--note", "remark", default="", help="Why, for those who read the ledger later.")

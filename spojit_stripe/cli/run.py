@@ -64,7 +64,7 @@ def run(
     if run_id is not None and not _RUN_ID.fullmatch(run_id):
         raise InputError("--run-id: takes up to 150 letters, digits and . _ : - and begins with a letter or digit")
     with settings.host() as host:
-        engine_of(host)  # what is not installed is told before anything else
+        engine = engine_of(host)  # what is not installed is told before anything else
         bundle = _checked(settings, host, file)
         workflow = bundle.workflows[bundle.root]
         inputs = _inputs(workflow, given, inputs_json)
@@ -72,6 +72,7 @@ def run(
         if settings.dry_run:
             return _preview(host, workflow)
         name = run_id or _new_run_id(workflow)
+        engine.check_names(name, file)
         host.records  # noqa: B018 # an unusable folder is found before anything begins
         note(f"run {name} of {workflow.name}, version {bundle.digest}")
         return conducted(

@@ -12,7 +12,7 @@ import click
 from spojit_stripe.cli.base import Command, Group, settings_of
 from spojit_stripe.cli.columns import iso
 from spojit_stripe.cli.report import data_line, json_text, note
-from spojit_stripe.cli.running import conducted, engine_of, seconds, told_of
+from spojit_stripe.cli.running import EXCEPTIONS, conducted, engine_of, seconds, told_of
 from spojit_stripe.cli.show import show_fields, write_table
 from spojit_stripe.errors import InputError, SpojitError
 from spojit_stripe.redact import redact_object
@@ -292,14 +292,25 @@ def prune(ctx: click.Context, older_than: str) -> int:
         before = int(host.clock()) - int(match[1]) * _UNITS[match[2]]
         found = host.records.runs.list() if _recorded(host) else []
         old = [run for run in found if run.state.prunable and (run.finished or before) < before]
-        kept = len(found) - len(old)
-        freed = 0
-        if not settings.dry_run:
-            engine = engine_of(host)
-            freed = sum(engine.prune(run) for run in old)
+        pruned, freed = ([run.id for run in old], 0) if settings.dry_run else _pruned(engine_of(host), old)
+    kept, failed = len(found) - len(pruned), len(old) - len(pruned)
     if settings.json:
-        told: list[JsonValue] = [run.id for run in old]
-        data_line(json_text({"pruned": told, "kept": kept, "freed_bytes": freed, "dry_run": settings.dry_run}))
+        told: JsonObject = {"pruned": [*pruned], "kept": kept, "freed_bytes": freed, "dry_run": settings.dry_run}
+        data_line(json_text(told))
     what = "would be pruned" if settings.dry_run else f"pruned, {freed:,} bytes freed"
-    note(f"{len(old)} run{'' if len(old) == 1 else 's'} {what}; {kept} kept")
-    return 0
+    besides = f", {failed} of them could not be pruned" if failed else ""
+    note(f"{len(pruned)} run{'' if len(pruned) == 1 else 's'} {what}; {kept} kept{besides}")
+    return EXCEPTIONS if failed else 0
+
+
+def _pruned(engine: Embedded, old: list[Run]) -> tuple[list[str], int]:
+    """Prune runs: those that went, and the bytes freed. One that can't be pruned is told, and stops no other."""
+    pruned: list[str] = []
+    freed = 0
+    for run in old:
+        try:
+            freed += engine.prune(run)
+            pruned.append(run.id)
+        except SpojitError as error:
+            note(f"run {run.id} is kept: {error.message.removesuffix('; nothing was done')}")
+    return pruned, freed

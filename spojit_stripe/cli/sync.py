@@ -60,7 +60,7 @@ def sync(ctx: click.Context, resources: tuple[str, ...], to: str, full: bool) ->
             warn(text)
         session = host.session(connection)
         if settings.dry_run:
-            return asyncio.run(_preview(names, destination, session, settings))
+            return asyncio.run(_preview(names, destination, session, settings, full=full))
         records = host.records  # an unusable folder is found before anything is sent
         report = asyncio.run(_sync(names, destination, session, full=full))
     fault = records.reads.fault
@@ -152,10 +152,12 @@ def _show(report: Report, settings: Settings) -> int:
     return report.exit_code
 
 
-async def _preview(names: Sequence[str], destination: Destination, session: Session, settings: Settings) -> int:
+async def _preview(
+    names: Sequence[str], destination: Destination, session: Session, settings: Settings, *, full: bool
+) -> int:
     from spojit_stripe.sync import plan
 
-    rows = await plan(names, destination, session=session)
+    rows = await plan(names, destination, session=session, full=full)
     if settings.json:
         told: list[JsonValue] = [redact_object(row) for row in rows]
         sys.stdout.write(f"{json_text(told)}\n")
@@ -172,6 +174,9 @@ async def _preview(names: Sequence[str], destination: Destination, session: Sess
             for request in cast("list[JsonObject]", row["requests"])
         ]
         write_table(sys.stdout, ["resource", "would read", "since", "path", "parameters"], cells)
+    for row in rows:
+        if row["why"] is not None:
+            note(f"{row['resource']}: {row['why']}; everything would be read again")
     note("dry run: nothing was sent or changed")
     return 0
 
@@ -184,7 +189,7 @@ def reconcile(ctx: click.Context, payout: str | None, place: str | None) -> int:
     """Check that a payout is the sum of what it settled, to the last unit.
 
     Asks Stripe about one payout, or with --in looks at all payouts of synced tables (or one).
-    Exit code 8: something is left over.
+    Exit code 8: something is left over, or the one payout asked about is not reconciled.
     """
     from spojit_stripe.errors import InputError
     from spojit_stripe.sync import destination_of
@@ -194,13 +199,13 @@ def reconcile(ctx: click.Context, payout: str | None, place: str | None) -> int:
         rows = destination_of(place).reconciliation(payout)
         if payout is not None and not rows:
             raise InputError(f"{payout!r} is not among the synced automatic payouts; sync again, or ask without --in")
-        whole = all(row["reconciled"] == 1 for row in rows)
+        whole = payout is None or all(row["reconciled"] == 1 for row in rows)
         told: JsonValue = [*rows]
     elif payout is None:
         raise InputError("which payout? Name one, po_…, or say where the synced tables are with --in")
     else:
         found = asyncio.run(_ask(payout, settings))
-        shared = ("payout", "status", "arrival_date", "reconciled")
+        shared = ("payout", "status", "arrival_date", "reconciled", "outcome")
         lines = cast("list[JsonObject]", found["currencies"])
         rows = [{**{name: found[name] for name in shared}, **line} for line in lines]
         whole = found["reconciled"] is True
@@ -213,8 +218,11 @@ def reconcile(ctx: click.Context, payout: str | None, place: str | None) -> int:
         _show_payouts(rows)
     count = len({str(row["payout"]) for row in rows})
     left = [row for row in rows if row["variance"] or row["unbalanced"] or row.get("missing")]
-    note(f"{count} {'payout' if count == 1 else 'payouts'}: {f'{len(left)} not adding up' if left else 'all add up'}")
-    return 0 if whole else _EXCEPTIONS
+    summed = f"{len(left)} not adding up" if left else "all add up"
+    came_back = len({str(row["payout"]) for row in rows if row.get("outcome") == "returned"})
+    returned = f", {came_back} returned to the balance" if came_back else ""
+    note(f"{count} {'payout' if count == 1 else 'payouts'}: {summed}{returned}")
+    return 0 if whole and not left else _EXCEPTIONS
 
 
 _PARTS: Final = ("amount", "gross", "refunds", "disputes", "adjustments", "fees", "net", "variance")
@@ -223,17 +231,18 @@ _PARTS: Final = ("amount", "gross", "refunds", "disputes", "adjustments", "fees"
 def _show_payouts(rows: Sequence[JsonObject]) -> None:
     from spojit_stripe.money import format_amount
 
-    headers = ["payout", "arrives", *_PARTS, "transactions"]
+    headers = ["payout", "arrives", *_PARTS, "transactions", "outcome"]
     cells = [
         [
             str(row["payout"]),
             iso(cast("int", row["arrival_date"]))[:10],
             *(format_amount(cast("int", row[part]), str(row["currency"])) for part in _PARTS),
             str(row["transactions"]),
+            str(row.get("outcome", "")),  # tables that were synced last by an earlier version have none
         ]
         for row in rows
     ]
-    write_table(sys.stdout, headers, cells, right=frozenset(range(2, len(headers))))
+    write_table(sys.stdout, headers, cells, right=frozenset(range(2, len(headers) - 1)))
 
 
 async def _ask(payout: str, settings: Settings) -> JsonObject:

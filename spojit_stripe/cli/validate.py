@@ -83,7 +83,9 @@ def _report(files: tuple[Path, ...], faults: list[Fault], unread: list[Configura
     for fault in faults:
         sys.stdout.write(f"{printable(str(fault))}\n")
     warnings = len(faults) - errors
-    note(f"{_count(len(files), 'file')}: {_count(errors, 'fault')}, {_count(warnings, 'warning')}")
+    read = len(files) - len(unread)
+    if read:
+        note(f"{_count(read, 'file')}: {_count(errors, 'fault')}, {_count(warnings, 'warning')}")
     return code
 
 

@@ -32,6 +32,8 @@ _WORKER: Final = Path(__file__).with_name("worker.py")
 _GRACE: Final = 10.0
 _LONGEST_SQL: Final = 100_000
 _MOST_INTEGER: Final = 2**63
+# What `columns_for` makes the same column of again.
+_OF_KIND: Final[Mapping[str, JsonValue]] = {"json": {"type": ["array", "object"]}, "null": {}}
 # What Python and the loader need to find themselves; nothing else of the environment goes along.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -66,10 +68,11 @@ class SqlLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlResult:
-    """The result's columns in order, and how many rows went to the spool."""
+    """The result's columns in order, the JSON schema of a row, and how many rows went to the spool."""
 
     columns: tuple[str, ...]
     count: int
+    schema: JsonObject
 
 
 async def run_sql(
@@ -110,8 +113,12 @@ async def run_sql(
             text = f"sql: {printable(redact_text(str(refused)))}"
             raise ConfigurationError(text) if said.get("kind") == "configuration" else SqlError(text)
         await asyncio.to_thread(_hand_over, result, out)
-    columns = cast("list[str]", said["columns"])
-    return SqlResult(columns=tuple(columns), count=cast("int", said["count"]))
+    columns, kinds = cast("list[str]", said["columns"]), cast("list[str]", said["kinds"])
+    properties: JsonObject = {
+        name: _OF_KIND.get(kind, {"type": kind}) for name, kind in zip(columns, kinds, strict=True)
+    }
+    schema: JsonObject = {"type": "object", "properties": properties}
+    return SqlResult(columns=tuple(columns), count=cast("int", said["count"]), schema=schema)
 
 
 def _library() -> str:

@@ -69,7 +69,7 @@ class Statement:
         self.whole_rows = False
         self.common: set[str] = set()  # names that WITH gives
         self._names: set[str] = set()  # tables and their aliases
-        self._single: set[str] = set()  # column references of one part
+        self._ends: set[str] = set()  # of column references; a table's name there is its whole row, `main.charges` too
         waiting = [tree]
         while waiting:
             node = waiting.pop()
@@ -81,7 +81,7 @@ class Statement:
                 waiting += cast("list[object]", node)
             elif isinstance(node, str):
                 self.words.add(node.lower())
-        self.whole_rows = self.whole_rows or bool(self._single & self._names)
+        self.whole_rows = self.whole_rows or bool(self._ends & self._names)
 
     def _look(self, node: Mapping[str, Any]) -> None:
         kind = node.get("type")
@@ -100,8 +100,8 @@ class Statement:
             name = str(node.get("function_name", "")).lower()
             if _SCALARS_REFUSED.fullmatch(name):
                 raise Refusal(f"the function {name} is not allowed")
-        elif kind == "COLUMN_REF" and len(node.get("column_names") or ()) == 1:
-            self._single.add(str(node["column_names"][0]).lower())
+        elif kind == "COLUMN_REF" and node.get("column_names"):
+            self._ends.add(str(node["column_names"][-1]).lower())
         common: dict[str, list[dict[str, Any]]] = node.get("cte_map") or {}
         self.common |= {str(one.get("key", "")).lower() for one in common.get("map", [])}
         if kind in _WHOLE_ROW or node.get("ref_type") == "NATURAL" or node.get("column_name_alias"):
@@ -178,7 +178,7 @@ def run_job(job: Mapping[str, Any]) -> dict[str, Any]:
                 count = _run(reader, statement, params, columns, job, expired)
     except duckdb.Error as error:
         raise _explained(error, job) from None
-    return {"columns": columns, "count": count}
+    return {"columns": [*columns], "kinds": [*columns.values()], "count": count}
 
 
 def answer(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,19 +239,20 @@ def _params_of(statement: Statement, given: Mapping[str, Any]) -> dict[str, Any]
     return {name: given[name] for name in statement.params}
 
 
-def _bind(connection: DuckDBPyConnection, statement: Statement, params: Mapping[str, Any]) -> list[str]:
-    """The result's columns, or why they can't be given; nothing is executed."""
+def _bind(connection: DuckDBPyConnection, statement: Statement, params: Mapping[str, Any]) -> dict[str, str]:
+    """The result's columns and the kind of their values in JSON, or why they can't be given; nothing is executed."""
     import duckdb
 
     described = connection.execute(f"describe {statement.text}", dict(params) or None).fetchall()
-    names: list[str] = []
+    found: dict[str, str] = {}
     for name, kind, *_ in described:
-        if name in names:
+        if name in found:
             raise Refusal(f"two columns of the result are called {name!r}; name them with `as`")
-        names.append(name)
+        found[name] = "null"
         if kind != '"NULL"':
             render(name, "x", duckdb.sqltype(kind))
-    return names
+            found[name] = _kind_of(duckdb.sqltype(kind))
+    return found
 
 
 def _load(
@@ -329,7 +330,7 @@ def _run(
     connection: DuckDBPyConnection,
     statement: Statement,
     params: Mapping[str, Any],
-    columns: list[str],
+    columns: Mapping[str, str],
     job: Mapping[str, Any],
     expired: threading.Event,
 ) -> int:
@@ -398,6 +399,16 @@ def render(name: str, column: str, kind: DuckDBPyType) -> str:
         zone = "" if "zone" not in id else " || 'Z'"
         return f"cast(to_json({_iso(column)}{zone}) as varchar)"
     return f"cast(to_json(cast({column} as {_exact(name, kind)})) as varchar)"
+
+
+def _kind_of(kind: DuckDBPyType) -> str:
+    """What `render` gives of the type: a kind of JSON schema, or `json` for values of several."""
+    id = kind.id
+    if id in ("boolean", "null"):
+        return id
+    if id in _SMALL | _LARGE or (id == "decimal" and not _scale(kind)):
+        return "integer"
+    return "json" if str(kind) == "JSON" or id in _WIDE - {"decimal"} else "string"
 
 
 def _iso(column: str) -> str:

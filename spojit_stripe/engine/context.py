@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from spojit_stripe.data import ArtifactStore, segment, thaw
 from spojit_stripe.engine.bundle import Bundle
@@ -14,7 +13,7 @@ from spojit_stripe.engine.watch import Watch
 from spojit_stripe.host import Host
 from spojit_stripe.node import Sessions
 from spojit_stripe.values import JsonObject, JsonValue
-from spojit_stripe.workflow import DirectNode, Node
+from spojit_stripe.workflow import tables_of_nodes
 
 __all__ = ["RunContext"]
 
@@ -36,7 +35,7 @@ class RunContext:
     retried: frozenset[int] = frozenset()
     resumed: int = 0
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_QUERIES))
-    _schemas: dict[str, JsonObject | None] = field(default_factory=dict[str, "JsonObject | None"])
+    _schemas: dict[str, dict[str, JsonObject]] = field(default_factory=dict[str, "dict[str, JsonObject]"])
     _shared: dict[str, dict[str, JsonValue]] = field(default_factory=dict[str, "dict[str, JsonValue]"])
 
     @property
@@ -63,18 +62,13 @@ class RunContext:
             self._shared[handle] = restore(shared, self.store)
         return {**self._shared[handle]}
 
-    def schema_of(self, node: Node | None) -> JsonObject | None:
-        """The JSON schema of the rows that a node gives, where one is known."""
-        if not isinstance(node, DirectNode):
-            return None
-        key = f"{node.connector} {node.tool}"
-        if key not in self._schemas:
-            self._schemas[key] = self._row_schema(node)
-        return self._schemas[key]
+    def rows_schema(self, file: str, name: str) -> JsonObject | None:
+        """The JSON schema of the rows that a node of a file gives, where one is known."""
+        if file not in self._schemas:
+            self._schemas[file] = {**tables_of_nodes(self.bundle.workflows[file], self.host.connectors)}
+        return self._schemas[file].get(name)
 
-    def _row_schema(self, node: DirectNode) -> JsonObject | None:
-        tool = self.host.connector(node.connector).catalog.tool(node.tool)
-        if not tool.is_list:
-            return None
-        properties = cast("JsonObject", tool.output_schema["properties"])
-        return cast("JsonObject", cast("JsonObject", properties["data"])["items"])
+    def note_rows(self, file: str, name: str, schema: JsonObject) -> None:
+        """Keep what a query said of its result, for one that reads it."""
+        self.rows_schema(file, name)
+        self._schemas[file][name] = schema

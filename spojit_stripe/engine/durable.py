@@ -34,7 +34,7 @@ from spojit_stripe.redact import redact_text
 from spojit_stripe.steps import Child, Results, Task, Work, gather_bounded
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["Durable", "DurableSteps", "End", "cancel", "check", "rewind", "send", "sqlite_url", "steps_of"]
+__all__ = ["Durable", "DurableSteps", "End", "cancel", "check", "knows", "rewind", "send", "sqlite_url", "steps_of"]
 
 STEP_SEQUENCE: Final = "spojit-1"
 """Which sequence of steps the runner takes; raised when a running run could not go on with the new one."""
@@ -318,6 +318,10 @@ class Durable:
         """Let no further step begin; what is under way ends."""
         self._open.clear()
 
+    def go_on(self) -> None:
+        """Take `stop` back."""
+        self._open.set()
+
     async def awake(self) -> None:
         """Return when something goes on that waited when all was `settled`."""
         await self._moved.wait()
@@ -439,12 +443,31 @@ def send(url: str, address: str, topic: str, *, key: str) -> None:
         client.send(address, {"woken": topic}, topic=topic, idempotency_key=key)
 
 
-def cancel(url: str, run_id: str) -> None:
-    """Cancel a run and its children: no further step of theirs begins. Raises `ConfigurationError`."""
+def cancel(url: str, run_id: str) -> bool:
+    """Cancel a run and its children: no further step of theirs begins. Raises `ConfigurationError`.
+
+    False where the engine has not been given it yet; there may be no database then.
+    """
+    if not knows(url, run_id):
+        return False
     with _client(url) as client:
         # Again until none is left: a part may have begun between the look and the cancelling.
         while ids := [one.workflow_id for one in _family(client, run_id) if one.status in ("PENDING", "ENQUEUED")]:
             client.cancel_workflows(ids)
+    return True
+
+
+def knows(url: str, run_id: str) -> bool:
+    """Whether the engine has been given a run. Raises `ConfigurationError` for a database that is not whole."""
+    if url.startswith("sqlite:") and not Path(_shown(url)).exists():
+        return False
+    with _client(url) as client:
+        try:
+            return bool(_family(client, run_id))
+        except OperationalError as error:
+            if "no such" not in str(error.orig):
+                raise
+            return False  # its tables are still being made
 
 
 def rewind(url: str, run_id: str, points: Sequence[tuple[str, int]]) -> None:

@@ -34,7 +34,7 @@ from spojit_stripe.errors import ConfigurationError, InputError, RefusedError
 from spojit_stripe.host import Host
 from spojit_stripe.node import Sessions
 from spojit_stripe.records import Approval, Entry, Run, RunState, State
-from spojit_stripe.redact import redact_object
+from spojit_stripe.redact import redact_object, redact_text
 from spojit_stripe.values import JsonObject, JsonValue
 from spojit_stripe.workflow import check_inputs
 
@@ -63,6 +63,14 @@ class Embedded:
 
     # What people do with runs
 
+    def check_names(self, run_id: str, file: Path) -> None:
+        """Raise where a run could not be recorded under these names: `InputError` or `ConfigurationError`."""
+        if redact_text(run_id) != run_id:
+            raise InputError("the run id holds what looks like a secret, and it is recorded; take another")
+        for path in (file.absolute(), self._host.state.absolute()):
+            if not str(path).isascii() and str(path) != str(path).encode(errors="replace").decode():
+                raise ConfigurationError(f"{str(path)!r} is no UTF-8, and a run is recorded with it: name it otherwise")
+
     def start(self, bundle: Bundle, inputs: JsonObject, run_id: str, *, wait: bool = False) -> Run:
         """Run a workflow to its end, or until it waits for a person (`wait`: through that too).
 
@@ -72,6 +80,7 @@ class Embedded:
         workflow = bundle.workflows[bundle.root]
         checked = check_inputs(workflow, inputs)
         _check_clean(checked)
+        self.check_names(run_id, bundle.file)
         runs = self._host.records.runs
         run = Run(
             id=run_id,
@@ -128,11 +137,12 @@ class Embedded:
             if run.state is RunState.DONE:
                 return run
             bundle = self.bundle_of(run)
-            if run.state is not RunState.RUNNING:  # else it may have been stopped before it had one
+            begun = self._is_begun(run)
+            if begun:
                 durable.check(run.engine)
             self._check_places(run_id)
             if run.state.ended:
-                self._wind_back(run)
+                self._wind_back(run, begun=begun)
             else:
                 runs.set_state(run_id, RunState.RUNNING)
             return self._drive(runs.get(run_id), bundle, wait=wait)
@@ -152,13 +162,22 @@ class Embedded:
                     f"{_told(place)}; point it back and resume, or start a new run; nothing was done"
                 )
 
-    def _wind_back(self, run: Run) -> None:
+    def _is_begun(self, run: Run) -> bool:
+        """Whether it was given to the engine; until then there may be no database, and nothing is lost without."""
+        if run.state is not RunState.CANCELLED:
+            return run.state is not RunState.RUNNING
+        records = self._host.records
+        noted = records.runs.nodes(run.id) or next(records.ledger.entries(run_id=run.id, limit=1), None)
+        return bool(noted) or durable.knows(run.engine, run.id)
+
+    def _wind_back(self, run: Run, *, begun: bool) -> None:
         failed = [entry for entry in self._writes(run.id) if entry.state is State.FAILED]
         points: list[tuple[str, int]] = []
         failure = (run.error or {}).get("failure")
         if isinstance(failure, dict):
             points = Failure.of_json(failure).points(run.id)
-        durable.rewind(run.engine, run.id, points)
+        if begun:
+            durable.rewind(run.engine, run.id, points)
         self._host.records.runs.resume(run.id, tuple(entry.id for entry in failed))
 
     def _writes(self, run_id: str) -> list[Entry]:
@@ -167,15 +186,21 @@ class Embedded:
     def cancel(self, run_id: str) -> Run:
         """Let no further step of a run begin. What was sent stays sent, and is in the ledger.
 
-        Raises `InputError` where the run has ended.
+        Raises `InputError` where the run has ended, before or meanwhile.
         """
         runs = self._host.records.runs
         run = runs.get(run_id)
-        if run.state.ended:
-            raise InputError(f"run {run_id} is {run.state}, so there is nothing to cancel")
-        durable.cancel(run.engine, run_id)
-        if not self.is_held(run_id):
-            runs.finish(run_id, RunState.CANCELLED, output=None, error=None, exceptions=run.exceptions)
+        known = False
+        if not run.state.ended:
+            if self._is_begun(run):
+                durable.check(run.engine)
+            known = durable.cancel(run.engine, run_id)
+        if not runs.cancel(run_id):
+            ended = runs.get(run_id)
+            if run.state.ended or ended.state is not RunState.CANCELLED:
+                raise InputError(f"run {run_id} is {ended.state}, so there is nothing to cancel")
+        if not known:  # the process that starts it sees the note, or has given it to the engine before that
+            durable.cancel(run.engine, run_id)
         return runs.get(run_id)
 
     def wake(self, approval: Approval) -> list[str]:
@@ -191,14 +216,17 @@ class Embedded:
 
     def prune(self, run: Run) -> int:
         """Remove an ended run with its folder and artifacts; gives the bytes that were freed."""
-        if not run.state.ended:
-            raise InputError(f"run {run.id} is {run.state}; only a run that has ended can be pruned")
         with self._locked(run.id):
+            now = self._host.records.runs.find(run.id) or run
+            if not now.state.ended:
+                raise InputError(f"run {run.id} is {now.state}; only a run that has ended can be pruned")
+            if (now.state, now.finished) != (run.state, run.finished):
+                raise InputError(f"run {run.id} has gone on since it was looked at; look again")
             freed = self.store.prune(segment(run.id))
             folder = self._folder(run.id)
             freed += sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
             self._host.records.runs.prune(run.id)
-        shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         return freed
 
     def value_of(self, run: Run) -> JsonValue:
@@ -206,9 +234,14 @@ class Embedded:
         return thaw((run.output or {}).get("value"), self.store)
 
     def state_of(self, run: Run) -> str:
-        """Where a run stands: its recorded state, or `interrupted` where its process is gone."""
-        if run.state is RunState.RUNNING and not self.is_held(run.id):
-            return "interrupted"
+        """Where a run stands: its recorded state, or `interrupted` where its process is gone.
+
+        One that was cancelled is `running` while its process ends what is under way.
+        """
+        if run.state is RunState.RUNNING:
+            return "running" if self.is_held(run.id) else "interrupted"
+        if run.state is RunState.CANCELLED and self.is_held(run.id):
+            return "running"
         return run.state.value
 
     # The process that runs
@@ -245,7 +278,7 @@ class Embedded:
         try:
             async with engine:
                 with _stopping(engine, stopped):
-                    await engine.start(run.id, "run", {"inputs": run.inputs})
+                    await self._begin(engine, run, stopped)
                     while True:
                         await _first(engine.settled(), stopped.wait())
                         if stopped.is_set():
@@ -262,6 +295,15 @@ class Embedded:
             await context.sessions.aclose()
         self._note_end(run, ended)
         return runs.get(run.id)
+
+    async def _begin(self, engine: durable.Durable, run: Run, stopped: asyncio.Event) -> None:
+        """Give a run to the engine. Who cancels it earlier can only note that: no step begins before a look."""
+        engine.stop()
+        await engine.start(run.id, "run", {"inputs": run.inputs})
+        if self._host.records.runs.get(run.id).state is RunState.CANCELLED:
+            await asyncio.to_thread(durable.cancel, run.engine, run.id)
+        elif not stopped.is_set():
+            engine.go_on()
 
     def _on_wait(self, run: Run, topic: str, address: str) -> str | None:
         """Note who waits, and look once more: the decision may have come while there was nobody to wake."""
@@ -301,31 +343,37 @@ class Embedded:
 
     @contextmanager
     def _locked(self, run_id: str) -> Generator[None]:
-        folder = self._folder(run_id)
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = (folder / "lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(
-                f"can't keep the run in {folder}: {error.strerror}; choose another folder with --state or SPOJIT_STATE"
-            ) from None
-        with file:
+        with self._lock_of(run_id) as file:
             if not _try_lock_patiently(file):
                 file.seek(0)
                 raise ConfigurationError(
                     f"run {run_id} is being run by another process ({file.read().strip() or 'starting'}); "
                     "nothing was done"
                 )
-            file.truncate(0)
-            file.write(f"process {os.getpid()}")
-            file.flush()
+            if os.fstat(file.fileno()).st_nlink:
+                file.truncate(0)
+                file.write(f"process {os.getpid()}")
+                file.flush()
+                yield
+                return
+        with self._locked(run_id):  # who held it has pruned the run, and the lock with it
             yield
+
+    def _lock_of(self, run_id: str) -> IO[str]:
+        folder = self._folder(run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return (folder / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't keep the run in {folder}: {error.strerror}; choose another folder with --state or SPOJIT_STATE"
+            ) from None
 
     def is_held(self, run_id: str) -> bool:
         """Whether a living process runs it."""
         path = self._folder(run_id) / "lock"
-        with suppress(OSError), path.open("a+", encoding="utf-8") as file:
-            return not _try_lock(file)
+        with suppress(OSError), path.open(encoding="utf-8") as file:
+            return not _try_lock(file, fcntl.LOCK_SH)  # those who only look do not stand in each other's way
         return False
 
 
@@ -353,9 +401,9 @@ def _try_lock_patiently(file: IO[str]) -> bool:
     return _try_lock(file)
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

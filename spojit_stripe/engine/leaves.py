@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -39,6 +39,7 @@ from spojit_stripe.workflow import (
 __all__ = ["Leaf", "Leaves"]
 
 _APPROVAL_SECONDS: Final = 7 * 86_400
+_ROW: Final = "$row"  # under it a query's record has the schema of its rows, which is no part of the output
 
 Scope = Mapping[str, JsonValue]
 
@@ -110,29 +111,46 @@ class Leaves:
         return await self._recorded(frame.child(node.id), work)
 
     async def _sql(self, node: SqlNode, scope: Scope, frame: Frame) -> JsonValue:
-        workflow = self.run.bundle.workflows[frame.file]
-        nodes = {one.id: one for one in workflow.all_nodes}
-        wanted = tables_of(node.sql)
-
         async def work() -> JsonValue:
             params = cast("JsonObject", node.params.render(scope, now=frame.now, where="params", allow_null=True))
-            tables = {
-                name: _table(name, value, self.run.schema_of(nodes.get(name)))
-                for name, value in scope.items()
-                if name.lower() in wanted
-            }
+            tables = self._tables(node, scope, frame)
             out = self.run.store.spool(self._prefix(node, frame))
             try:
                 async with self.run.queries:
                     result = await run_sql(
                         node.sql, tables=tables, params=params, out=out, limits=SqlLimits(), folder=self.run.folder
                     )
-                return {"data": await asyncio.to_thread(out.finish), "count": result.count}
-            except BaseException:
+                return {"data": await asyncio.to_thread(out.finish), "count": result.count, _ROW: result.schema}
+            except InputError as error:
+                raise InputError(f"{error.message}{_advice(error, tables)}") from None
+            finally:
                 out.discard()
-                raise
 
-        return await self._recorded(frame.child(node.id), work)
+        found = await self._recorded(frame.child(node.id), work)
+        value = {**cast("JsonObject", found)}
+        schema = value.pop(_ROW, None)
+        if isinstance(schema, dict):
+            self.run.note_rows(frame.file, node.id, schema)
+        return value
+
+    def _tables(self, node: SqlNode, scope: Scope, frame: Frame) -> dict[str, Table]:
+        nodes = {one.id: one for one in self.run.bundle.workflows[frame.file].all_nodes}
+        wanted = tables_of(node.sql)
+        tables: dict[str, Table] = {}
+        for name, value in scope.items():
+            if name.lower() not in wanted:
+                continue
+            rows, schema = _rows(name, value), self.run.rows_schema(frame.file, name)
+            # Other outputs say themselves what columns they have, where they have rows at all.
+            if not self._has_fixed_columns(nodes.get(name)) and _hold_objects(rows):
+                schema = None
+            tables[name] = Table(rows=rows, schema=schema)
+        return tables
+
+    def _has_fixed_columns(self, node: Node | None) -> bool:
+        if isinstance(node, DirectNode):
+            return self.run.host.connector(node.connector).catalog.tool(node.tool).is_list
+        return isinstance(node, SqlNode)
 
     # Calls
 
@@ -279,7 +297,7 @@ def _json_of(value: object, kind: str) -> JsonValue:
         raise RefusedError(f"node type {kind!r} gave what is no JSON: {error}") from None
 
 
-def _table(name: str, value: JsonValue, schema: JsonObject | None) -> Table:
+def _rows(name: str, value: JsonValue) -> Sequence[JsonValue]:
     """The rows of an output: of its `data`, of its `results`, or itself where it is a list."""
     rows: JsonValue = value
     if is_object(value):
@@ -287,10 +305,26 @@ def _table(name: str, value: JsonValue, schema: JsonObject | None) -> Table:
         if rows is None:
             raise InputError(f"sql: {name} is no table: it has neither data nor results")
     if value is None:
-        return Table(rows=[], schema=schema)
+        return []
     if not is_list(rows):
         raise InputError(f"sql: {name} is {kind_of(value)}, which is no table")
-    return Table(rows=rows, schema=schema)
+    return rows
+
+
+def _hold_objects(rows: Sequence[JsonValue]) -> bool:
+    if isinstance(rows, StoredList) and not rows.description.wrapped:
+        return bool(rows)
+    return any(is_object(row) for row in rows)
+
+
+def _advice(error: InputError, tables: Mapping[str, Table]) -> str:
+    """What a column that is not found may come of, besides its name."""
+    bare = [name for name, table in tables.items() if table.schema is None and not _hold_objects(table.rows)]
+    if not bare or "column" not in error.message.lower():
+        return ""
+    return (
+        f"; {bare[0]} has no rows here, and nothing else is known of its columns: leave this node out then, with when:"
+    )
 
 
 def _facts(value: JsonValue, meta: JsonObject) -> JsonObject:

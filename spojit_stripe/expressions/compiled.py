@@ -67,6 +67,10 @@ class Compiled:
         only = parts[0] if len(parts) == 1 else None
         return only.pure if isinstance(only, Expression) else None
 
+    def written(self, path: Path = ()) -> str:
+        """What stands around the templates of the text at `path`."""
+        return "".join(part for part in self._templates.get(path, []) if isinstance(part, str))
+
     def render(self, scope: Mapping[str, JsonValue], *, now: int, where: str, allow_null: bool = False) -> JsonValue:
         """The value in `scope`; data of the scope is given on as it is, never as a template.
 

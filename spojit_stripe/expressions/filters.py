@@ -33,6 +33,11 @@ __all__ = ["FILTERS", "FUNCTIONS", "TESTS", "Filter", "signature"]
 Filter: TypeAlias = Callable[..., JsonValue]
 
 _MOST_DIGITS: Final = 30
+# What a field's name says where it holds minor units: `total`, `application_fee`, `tax_paid`.
+_MONEY: Final = frozenset(
+    ("balance", "cost", "fee", "fees", "net", "price", "revenue", "subtotal", "tax", "total", "turnover")
+)
+_COUNTS: Final = ("_count", "_id", "_items", "_percent", "_rate")  # `total_count`, `tax_percent`
 
 
 def signature(filter_: Filter, *, skip: int = 1) -> str:
@@ -232,9 +237,11 @@ def _reverse(value: JsonValue) -> list[JsonValue]:
 
 
 def _sort(value: JsonValue, attribute: JsonValue = None, descending: JsonValue = False) -> list[JsonValue]:
+    if not isinstance(descending, bool):
+        raise InputError(f"sort: descending is true or false, not {kind_of(descending)}; write sort('created', true)")
     items = _few(_list(value, "sort"), "sort")
     keys = _sort_keys(items, attribute, "sort")
-    order = sorted(range(len(items)), key=keys.__getitem__, reverse=descending is True)
+    order = sorted(range(len(items)), key=keys.__getitem__, reverse=descending)
     return [items[place] for place in order]
 
 
@@ -250,7 +257,18 @@ def _extreme(value: JsonValue, attribute: JsonValue, name: str, pick: Callable[.
     items = _few(_list(value, name), name)
     if not items:
         raise InputError(f"{name}: the list has no items")
-    return items[pick(range(len(items)), key=_sort_keys(items, attribute, name).__getitem__)]
+    keys = _sort_keys(items, attribute, name)
+    if isinstance(attribute, str):
+        currencies = [*dict.fromkeys(found[1] for item in items if (found := _currency_of(item, attribute)))]
+        if len(currencies) > 1:
+            raise InputError(
+                f"{name}({attribute!r}) would compare {_two(currencies)}; {name} the items of one currency"
+            )
+    return items[pick(range(len(items)), key=keys.__getitem__)]
+
+
+def _two(currencies: Sequence[str]) -> str:
+    return f"{shown_name(currencies[0])} and {shown_name(currencies[1])}"
 
 
 def _sort_keys(items: Sequence[JsonValue], attribute: JsonValue, name: str) -> list[str] | list[int | float]:
@@ -293,20 +311,36 @@ def _total(items: Iterable[tuple[int, JsonValue]], attribute: str | None, name: 
             )
         total = cast("int", check_number(total + number))
         found = _currency_of(item, attribute)
-        currency = currency or found
-        if found is not None and found != currency:
+        if found is None:
+            continue
+        where, own = found
+        currency = currency or own
+        if own != currency:
             raise InputError(
-                f"{name}({attribute!r}) would add {shown_name(currency)} and {shown_name(found)}; "
-                f"write | group('currency', {attribute!r})"
+                f"{name}({attribute!r}) would add {_two((currency, own))}; write | group({where!r}, {attribute!r})"
             )
     return total
 
 
-def _currency_of(item: JsonValue, attribute: str | None) -> str | None:
-    if attribute is None or not is_object(item) or "amount" not in attribute:
+def _currency_of(item: JsonValue, attribute: str | None) -> tuple[str, str] | None:
+    """The currency of the money in a field and where it stands: in the object that holds it, or one around that."""
+    *owners, field = (attribute or "").split(".")
+    if not _is_money(field):
         return None
-    found = item.get("currency")
-    return found.lower() if isinstance(found, str) else None
+    found: tuple[str, str] | None = None
+    owner = cast("JsonObject", item)  # it has the field, so all on the way there are objects
+    for depth in range(len(owners) + 1):
+        currency = owner.get("currency")
+        if isinstance(currency, str):
+            found = ".".join((*owners[:depth], "currency")), currency.lower()
+        if depth < len(owners):
+            owner = cast("JsonObject", owner[owners[depth]])
+    return found
+
+
+def _is_money(field: str) -> bool:
+    name = field.lower()
+    return ("amount" in name or not _MONEY.isdisjoint(name.split("_"))) and not name.endswith(_COUNTS)
 
 
 def _group(value: JsonValue, by: JsonValue, total: JsonValue = None) -> JsonObject:

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from spojit_stripe.errors import InputError, RefusedError
 from spojit_stripe.policy import Rules, Spent, check_spending
@@ -24,6 +24,9 @@ __all__ = ["Approval", "Approvals"]
 
 LIFETIME_SECONDS = 7 * 86_400
 Decision = Literal["approved", "rejected"]
+
+_PlanScope: TypeAlias = tuple[str, str, str]  # run, connection, owner
+_OWNER: Final = "(SELECT owner FROM planned WHERE run_id = ?1 AND connection = ?2 AND digest = ?3)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,10 @@ class Approval:
     decided: int | None
     decided_by: str | None
     note: str | None
+
+    def standing(self, now: float) -> str:
+        """Its state; `expired` where nobody decided in time."""
+        return "expired" if self.state == "pending" and self.expires < now else self.state
 
     def to_json(self) -> JsonObject:
         return {name: getattr(self, name) for name in Approval.__slots__ if getattr(self, name) is not None}
@@ -88,7 +95,7 @@ class Approvals:
                 digest,
                 run_id,
                 connection,
-                reason,
+                redact_text(reason),
                 json.dumps(preview),
                 now,
                 now + LIFETIME_SECONDS,
@@ -124,17 +131,15 @@ class Approvals:
         return _approval(row) if row else None
 
     def list(self, *, state: str | None = None) -> list[Approval]:
-        """Approvals, newest first."""
+        """Approvals, newest first; `state` as `Approval.standing` tells it."""
         with self._database.reading() as db:
-            rows = db.execute(
-                "SELECT * FROM approvals WHERE ?1 IS NULL OR state = ?1 ORDER BY requested DESC, id", (state,)
-            ).fetchall()
-        return [_approval(row) for row in rows]
+            rows = db.execute("SELECT * FROM approvals ORDER BY requested DESC, id").fetchall()
+        now = int(self._clock())
+        return [one for one in map(_approval, rows) if state is None or one.standing(now) == state]
 
     def decide(self, approval_id: str, decision: Decision, *, who: str, note: str = "") -> Approval:
         """Record a person's decision. Raises `InputError` where it was decided or has expired."""
         now = int(self._clock())
-        found = self.get(approval_id)
         with self._database.writing() as db:
             changed = db.execute(
                 "UPDATE approvals SET state = ?, decided = ?, decided_by = ?, note = ?"
@@ -142,9 +147,22 @@ class Approvals:
                 (decision, now, who, redact_text(note) or None, approval_id, now),
             ).rowcount
         if not changed:
+            found = self.get(approval_id)
             state = found.state if found.state != "pending" else "expired"
             raise InputError(f"approval {approval_id} is {state} already; nothing was changed")
         return self.get(approval_id)
+
+    def lapse(self, approval_id: str) -> bool:
+        """Nobody waits for it any more: who decides it now is told that it has expired. False where it was decided.
+
+        The same call may ask anew.
+        """
+        with self._database.writing() as db:
+            changed = db.execute(
+                "UPDATE approvals SET expires = min(expires, ?) WHERE id = ? AND state = 'pending'",
+                (int(self._clock()) - 1, approval_id),
+            ).rowcount
+        return bool(changed)
 
     def check_no_repeat(self, digest: str, run_id: str, preview: Preview, *, intended: bool) -> None:
         """Raise `RefusedError` where an agent asks again what a person has rejected, or plans a call twice."""
@@ -179,26 +197,30 @@ class Approvals:
             raise InputError("no such plan; `spojit-stripe approvals list` shows what waits")
         return _approval(row)
 
-    def plan(self, digest: str, at: Position, preview: Preview, reason: str, rules: Rules) -> tuple[int, Approval]:
-        """Note a call as the next of its run's plan; the same call keeps its number.
+    def plan(
+        self, digest: str, at: Position, preview: Preview, reason: str, rules: Rules, *, owner: str = ""
+    ) -> tuple[int, Approval]:
+        """Note a call as the next of its plan; the same call keeps its number.
 
-        A call that failed and is tried anew takes the number that it had. Adding a call, or trying
-        one anew, makes another plan, which needs another approval. Raises `RefusedError` where
-        the plan's total would go over a cap.
+        A run has one plan on a connection, and each `owner` in it one of its own. A call that
+        failed and is tried anew takes the number that it had. Adding a call, or trying one anew,
+        makes another plan, which needs another approval. Raises `RefusedError` where the plan's
+        total would go over a cap.
         """
         now = int(self._clock())
         run_id = at.run_id
-        scope = (run_id, preview.connection)
         with self._database.writing() as db:
             row = db.execute(
-                "SELECT number FROM planned WHERE run_id = ? AND connection = ? AND digest = ?", (*scope, digest)
+                "SELECT number, owner FROM planned WHERE run_id = ? AND connection = ? AND digest = ?",
+                (run_id, preview.connection, digest),
             ).fetchone()
+            scope = (run_id, preview.connection, str(row["owner"]) if row else owner)
+            before, _ = _plan(db, scope)
             number = int(row["number"]) if row else _add_planned(db, scope, digest, at, preview, rules, now)
             plan_digest, calls = _plan(db, scope)
             db.execute(
-                "UPDATE approvals SET state = 'superseded' WHERE kind = 'plan' AND run_id = ? AND connection = ?"
-                " AND state = 'pending' AND digest <> ?",
-                (*scope, plan_digest),
+                "UPDATE approvals SET state = 'superseded' WHERE digest = ? AND state = 'pending' AND digest <> ?",
+                (before, plan_digest),
             )
             self._put(db, "plan", plan_digest, run_id, preview.connection, reason, {"calls": calls}, now)
             row = db.execute("SELECT * FROM approvals WHERE digest = ?", (plan_digest,)).fetchone()
@@ -220,37 +242,42 @@ def _is_like(record: JsonObject, preview: Preview) -> bool:
 
 def _add_planned(
     db: sqlite3.Connection,
-    scope: tuple[str, str],
+    scope: _PlanScope,
     digest: str,
     at: Position,
     preview: Preview,
     rules: Rules,
     now: int,
 ) -> int:
-    """Put a call into the plan of its run, at the place of the one that failed there, else at the end."""
+    """Put a call into its plan, at the place of the one that failed there, else at the end."""
     replaced = db.execute(  # planned there, and not carried out: what it would do has changed meanwhile
-        "SELECT number FROM planned WHERE run_id = ? AND connection = ? AND call_id IS NULL"
+        "SELECT number FROM planned WHERE run_id = ? AND connection = ? AND owner = ? AND call_id IS NULL"
         " AND json_extract(preview, '$.idempotency_key') = ?",
         (*scope, preview.idempotency_key),
     ).fetchone()
     if replaced:
-        db.execute("DELETE FROM planned WHERE run_id = ? AND connection = ? AND number = ?", (*scope, replaced[0]))
+        db.execute(
+            "DELETE FROM planned WHERE run_id = ? AND connection = ? AND owner = ? AND number = ?",
+            (*scope, replaced[0]),
+        )
     if preview.effect is Effect.MONEY:
-        check_spending(preview.amount, _spending(db, scope, preview, now), rules)
+        check_spending(preview.amount, _spending(db, scope[:2], preview, now), rules)
     taken_over = (
         replaced
         or db.execute(
             "SELECT planned.number FROM planned JOIN calls ON calls.id = planned.call_id"
-            " WHERE planned.run_id = ? AND planned.connection = ? AND calls.state = 'failed'"
+            " WHERE planned.run_id = ? AND planned.connection = ? AND planned.owner = ? AND calls.state = 'failed'"
             " AND calls.node = ? AND calls.indexes = ? AND calls.ordinal = ?",
             (*scope, at.node, "/".join(map(str, at.indexes)), at.ordinal),
         ).fetchone()
     )
-    count = db.execute("SELECT count(*) FROM planned WHERE run_id = ? AND connection = ?", scope).fetchone()[0]
+    (count,) = db.execute(
+        "SELECT count(*) FROM planned WHERE run_id = ? AND connection = ? AND owner = ?", scope
+    ).fetchone()
     number = int(taken_over["number"]) if taken_over else int(count) + 1
     amount = preview.amount
     db.execute(
-        "INSERT OR REPLACE INTO planned VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+        "INSERT OR REPLACE INTO planned VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         (
             *scope,
             number,
@@ -271,10 +298,11 @@ def may_run_planned(
     Raises `RefusedError` where the plan is rejected, or an earlier call of it did not succeed.
     """
     rows = db.execute(
-        "SELECT planned.number, planned.digest, calls.state FROM planned"
+        "SELECT planned.number, planned.digest, calls.state FROM planned"  # noqa: S608 # fixed
         " LEFT JOIN calls ON calls.id = planned.call_id"
-        " WHERE planned.run_id = ? AND planned.connection = ? ORDER BY planned.number",
-        (run_id, connection),
+        f" WHERE planned.run_id = ?1 AND planned.connection = ?2 AND planned.owner = {_OWNER}"
+        " ORDER BY planned.number",
+        (run_id, connection, digest),
     ).fetchall()
     digests = [row["digest"] for row in rows]
     if digest not in digests:
@@ -299,7 +327,9 @@ def claim_planned(db: sqlite3.Connection, digest: str, run_id: str, connection: 
     if not changed:
         return
     rows = db.execute(
-        "SELECT digest, call_id FROM planned WHERE run_id = ? AND connection = ? ORDER BY number", scope
+        f"SELECT digest, call_id FROM planned WHERE run_id = ?1 AND connection = ?2 AND owner = {_OWNER}"  # noqa: S608 # fixed
+        " ORDER BY number",
+        (*scope, digest),
     ).fetchall()
     if all(row["call_id"] is not None for row in rows):
         plan_digest = _digest_of(row["digest"] for row in rows)
@@ -336,9 +366,9 @@ def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, 
     )
 
 
-def _plan(db: sqlite3.Connection, scope: tuple[str, str]) -> tuple[str, list[JsonObject]]:
+def _plan(db: sqlite3.Connection, scope: _PlanScope) -> tuple[str, list[JsonObject]]:
     rows = db.execute(
-        "SELECT digest, preview FROM planned WHERE run_id = ? AND connection = ? ORDER BY number", scope
+        "SELECT digest, preview FROM planned WHERE run_id = ? AND connection = ? AND owner = ? ORDER BY number", scope
     ).fetchall()
     return _digest_of(row["digest"] for row in rows), [json.loads(row["preview"]) for row in rows]
 

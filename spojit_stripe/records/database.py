@@ -10,9 +10,9 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.errors import ConfigurationError, InputError
 
-__all__ = ["Database", "state_folder"]
+__all__ = ["FILE_NAME", "Database", "state_folder", "unusable"]
 
 FILE_NAME = "ledger.db"
 _APPLICATION_ID = 0x53504A54  # "SPJT": tells our files from anybody else's
@@ -155,7 +155,27 @@ CREATE TABLE run_connections (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS)
+_PLANS = """
+CREATE TABLE planned_of_owners (
+    run_id TEXT NOT NULL,
+    connection TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    preview TEXT NOT NULL,
+    amount INTEGER,
+    currency TEXT,
+    call_id INTEGER,
+    PRIMARY KEY (run_id, connection, owner, number),
+    UNIQUE (run_id, connection, digest)
+);
+INSERT INTO planned_of_owners
+    SELECT run_id, connection, '', number, digest, preview, amount, currency, call_id FROM planned;
+DROP TABLE planned;
+ALTER TABLE planned_of_owners RENAME TO planned;
+"""
+
+_MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS, _PLANS)
 """What brings a file from one format to the next; additive, for older files hold money's history."""
 
 
@@ -214,10 +234,13 @@ def _open(path: Path) -> sqlite3.Connection:
         if fresh:
             path.touch(mode=0o600)  # names and addresses of customers are in it
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from None
+        raise unusable(path, error.strerror or str(error)) from None
+    if not path.is_file():
+        raise unusable(path, f"{path.name} is no file")
     if not os.access(path, os.W_OK):
-        raise _unwritable(path, "the file is read-only")
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        raise unusable(path, "the file is read-only")
+    with _explained(path):
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
         with _explained(path):
@@ -286,7 +309,8 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _unwritable(path: Path, why: str) -> ConfigurationError:
+def unusable(path: Path, why: str) -> ConfigurationError:
+    """The error of a state file that can't be used."""
     return ConfigurationError(
         f"can't keep state in {path.parent}: {why}; choose another folder with --state or SPOJIT_STATE"
     )
@@ -305,11 +329,18 @@ def _explained(path: Path) -> Generator[None]:
             ) from None
         if "malformed" in text:
             raise _damaged(path, text) from None
-        raise _unwritable(path, text) from None
+        raise unusable(path, text) from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"{_snippet(error)} is no valid text; nothing was found or changed") from None
     except sqlite3.IntegrityError:
         raise
     except sqlite3.DatabaseError as error:
         raise _damaged(path, str(error)) from None
+
+
+def _snippet(error: UnicodeEncodeError) -> str:
+    """What is no text, with a little around it."""
+    return repr(error.object[max(0, error.start - 20) : error.end + 20])
 
 
 def _damaged(path: Path, why: str) -> ConfigurationError:

@@ -176,9 +176,23 @@ class Runs:
         return [_run(row) for row in rows]
 
     def set_state(self, run_id: str, state: RunState) -> None:
-        """A run that goes on, or waits."""
+        """A run that goes on, or waits; one that was cancelled meanwhile stays so."""
         with self._database.writing() as db:
-            db.execute("UPDATE runs SET state = ?, finished = NULL WHERE id = ?", (state.value, run_id))
+            db.execute(
+                "UPDATE runs SET state = ?, finished = NULL WHERE id = ? AND state <> 'cancelled'",
+                (state.value, run_id),
+            )
+
+    def cancel(self, run_id: str) -> bool:
+        """Note that a run is cancelled; False where it has ended, and then it stays as it is."""
+        with self._database.writing() as db:
+            changed = db.execute(
+                "UPDATE runs SET state = 'cancelled', finished = ? WHERE id = ? AND state IN ('running', 'waiting')",
+                (int(self._clock()), run_id),
+            ).rowcount
+            if changed:
+                db.execute("DELETE FROM run_waits WHERE run_id = ?", (run_id,))
+        return changed == 1
 
     def finish(
         self, run_id: str, state: RunState, *, output: JsonObject | None, error: JsonObject | None, exceptions: int

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spojit_stripe.records.approvals import Approvals
-from spojit_stripe.records.database import FILE_NAME, Database
+from spojit_stripe.records.database import FILE_NAME, Database, unusable
 from spojit_stripe.records.ledger import Ledger
 from spojit_stripe.records.readlog import ReadLog
 from spojit_stripe.records.runs import Runs
@@ -31,8 +31,11 @@ class Records:
 
     @staticmethod
     def exist_in(folder: Path) -> bool:
-        """Whether anything was recorded there yet; looking makes nothing."""
-        return (folder / FILE_NAME).exists()
+        """Whether anything was recorded there yet; looking makes nothing. Raises `ConfigurationError`."""
+        try:
+            return (folder / FILE_NAME).exists()
+        except OSError as error:
+            raise unusable(folder / FILE_NAME, error.strerror or str(error)) from None
 
     def close(self) -> None:
         self.reads.close()

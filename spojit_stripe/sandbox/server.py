@@ -38,7 +38,7 @@ class Server:
         """Listen; returns the URL. Port 0 takes a free one."""
         try:
             self._server = await asyncio.start_server(self._connect, host, port, limit=_MOST_HEAD, backlog=1024)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):
             raise SandboxError(f"{host!r} is not an address of this machine") from None
         except OverflowError:
             raise SandboxError(f"{port} is not a port: it takes 0 to 65535") from None

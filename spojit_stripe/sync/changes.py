@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
 from spojit_stripe.errors import ServiceError
@@ -41,6 +41,10 @@ class Changes:
 
     def add(self, identifier: str, at: int, deleted: int | None) -> None:
         self._add([(identifier, at, deleted)])
+
+    def add_ids(self, ids: Iterable[str], at: int) -> None:
+        """Take ids that have to be read again, as if of an event of a time."""
+        self._add([(name, at, None) for name in ids])
 
     def add_all(self, resource: Resource, events: Sequence[JsonObject]) -> None:
         """Take the ids from events. Raises `ServiceError`."""

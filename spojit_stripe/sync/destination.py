@@ -73,10 +73,12 @@ class State:
     """What is remembered of one resource, in the transaction that writes its rows.
 
     `as_of`: what happened before this time is in the table; None before the first whole read is
-    through. `seen`: the latest time of a read. Times are Unix seconds of Stripe's clock.
+    through. `whole`: when the last whole read began. `seen`: the latest time of a read. Times are
+    Unix seconds of Stripe's clock.
     """
 
     as_of: int | None = None
+    whole: int | None = None
     seen: int = 0
     api_version: str | None = None
     history: History | None = None
@@ -88,6 +90,7 @@ def state_text(state: State) -> str:
     history, failures = state.history, state.failures
     value: JsonObject = {
         "as_of": state.as_of,
+        "whole": state.whole,
         "seen": state.seen,
         "api_version": state.api_version,
         "history": history and {"as_of": history.as_of, "at": history.at, "again": history.again},
@@ -123,12 +126,12 @@ class Destination(Protocol):
         """Open it for one run, alone. Refuses what is not ours, or another account's."""
         ...
 
-    def peek(self, resource: Resource) -> State:
-        """What is remembered, without opening, making or changing anything."""
+    def peek(self, resource: Resource, identity: Identity) -> State:
+        """What is remembered, without opening, making or changing anything. Refuses what `opened` does."""
         ...
 
     def prepare(self, resource: Resource, columns: Sequence[Column]) -> State:
-        """Make the table, or add what it lacks; what is remembered of it."""
+        """Make the table, or add what it lacks; what is remembered of it, nothing where somebody took it away."""
         ...
 
     def save(self, resource: Resource, rows: Sequence[Row], state: State, *, touch: bool = False) -> Counts:
@@ -151,8 +154,8 @@ class Destination(Protocol):
         """When the oldest was made of those pending that should have become available after a time, by now."""
         ...
 
-    def overdue(self, resource: Resource, before: int) -> list[str]:
-        """Some of those that are pending and should have become available before a time, the latest ones."""
+    def overdue(self, resource: Resource, before: int) -> Iterator[str]:
+        """All that are pending and should have become available before a time."""
         ...
 
     def unlinked(self) -> list[str]:

@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Sequence
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 from spojit_stripe.errors import InputError, ServiceError
+from spojit_stripe.sync.passwords import passwords_in
 from spojit_stripe.sync.places import destination_of
 from spojit_stripe.sync.reconcile import reconcile, reconcile_payout
 from spojit_stripe.sync.report import Report
@@ -23,6 +23,7 @@ from spojit_stripe.workflow import NodeContext, NodeType
 __all__ = ["NODE_TYPES"]
 
 _REFERENCE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+_REFUSED: Final = "to: holds a password, and workflows are recorded; write ${env:NAME} and set that variable"
 _TEXT: Final[JsonObject] = {"type": "string", "minLength": 1}
 _SYNC: Final[JsonObject] = {
     "type": "object",
@@ -55,16 +56,21 @@ async def _sync(fields: JsonObject, context: NodeContext) -> JsonValue:
 
 
 def _place(text: str) -> str:
-    """The destination with its reference resolved; a password in a workflow's file would be recorded."""
+    """The destination with its reference resolved."""
     match = _REFERENCE.fullmatch(text.strip())
     if match is not None:
         found = os.environ.get(match[1])
         if not found:
             raise InputError(f"to: the environment variable {match[1]} is not set")
         return found
-    if "://" in text and urlsplit(text).password:
-        raise InputError("to: holds a password, and workflows are recorded; write ${env:NAME} and set that variable")
+    if passwords_in(text):  # that a template gave: those in the file were found when it was read
+        raise InputError(_REFUSED)
     return text
+
+
+def _faults(fields: JsonObject) -> tuple[str, ...]:
+    """What must not stand in a file: a run records its file before any node of it runs."""
+    return (_REFUSED,) if passwords_in(str(fields.get("to"))) else ()
 
 
 def _raise_first(report: Report) -> None:
@@ -87,6 +93,6 @@ async def _reconcile(fields: JsonObject, context: NodeContext) -> JsonValue:
 
 
 NODE_TYPES: Final = (
-    NodeType(name="stripe-sync", schema=_SYNC, run=_sync),
+    NodeType(name="stripe-sync", schema=_SYNC, run=_sync, faults=_faults),
     NodeType(name="stripe-reconcile", schema=_RECONCILE, run=_reconcile),
 )

@@ -94,9 +94,15 @@ class ParquetFolder:
             )
         return cast("JsonObject", manifest)
 
-    def peek(self, resource: Resource) -> State:
+    def peek(self, resource: Resource, identity: Identity) -> State:
         self._manifest = self._read_manifest() if self._folder.exists() else {}
-        return self._state(resource)
+        if self._manifest:
+            identity.check(cast("JsonObject", self._manifest["of"]), self.shown)
+        return State() if self._is_lost(resource) else self._state(resource)
+
+    def _is_lost(self, resource: Resource) -> bool:
+        """Whether somebody took away the file that the manifest tells of."""
+        return bool(self._entry(resource).get("rows")) and not self._file(resource).exists()
 
     def _entry(self, resource: Resource) -> JsonObject:
         resources = cast("JsonObject", self._manifest.setdefault("resources", {}))
@@ -112,6 +118,9 @@ class ParquetFolder:
     def prepare(self, resource: Resource, columns: Sequence[Column]) -> State:
         self._columns[resource.name] = tuple(columns)
         self._check_types(resource, columns)
+        if self._is_lost(resource):  # what is remembered of it holds no longer: it is filled anew
+            self._entry(resource).update(staged=0, rows=0, state=None)
+            self._write_manifest()
         staged, path = cast("int", self._entry(resource)["staged"]), self._staging(resource)
         with self._explained():
             size = path.stat().st_size if path.exists() else 0
@@ -275,12 +284,16 @@ class ParquetFolder:
         return {str(name): cast("int", seen) for name, seen in found}
 
     def unseen(self, resource: Resource, since: int) -> Iterator[str]:
+        return self._ids(resource, "synced_at < ? AND deleted_at IS NULL", since)
+
+    def _ids(self, resource: Resource, condition: str, value: int) -> Iterator[str]:
+        """The ids of all rows of which a condition on a value holds, some at a time."""
         after = ""
         while True:
             found = self._query(
                 resource,
-                f"SELECT id FROM rows WHERE synced_at < ? AND deleted_at IS NULL AND id > ? ORDER BY id LIMIT {_BATCH}",  # noqa: S608 # our own names
-                [since, after],
+                f"SELECT id FROM rows WHERE {condition} AND id > ? ORDER BY id LIMIT {_BATCH}",  # noqa: S608 # our own names
+                [value, after],
             )
             for (name,) in found:
                 yield str(name)
@@ -293,9 +306,8 @@ class ParquetFolder:
         found = self._query(resource, sql, [now, after])
         return cast("int | None", found[0][0]) if found else None
 
-    def overdue(self, resource: Resource, before: int) -> list[str]:
-        sql = f"SELECT id FROM rows WHERE {PENDING} ORDER BY available_on DESC, id LIMIT {_BATCH}"  # noqa: S608 # our own names
-        return [str(name) for (name,) in self._query(resource, sql, [before])]
+    def overdue(self, resource: Resource, before: int) -> Iterator[str]:
+        return self._ids(resource, PENDING, before)
 
     def unlinked(self) -> list[str]:
         links = self._folder / f"{LINKS}.parquet"

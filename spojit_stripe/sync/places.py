@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from spojit_stripe.errors import InputError
@@ -27,7 +28,8 @@ def destination_of(text: str) -> Destination:
         return PostgresTables(text)
     if colon and scheme == "sqlite":
         if not rest.startswith("/") or len(rest) < 2:
-            raise InputError(f"--to: {text!r} names no file; write sqlite:///file.db, or sqlite:////folder/file.db")
+            shown = _shown(text)
+            raise InputError(f"--to: {shown!r} names no file; write sqlite:///file.db, or sqlite:////folder/file.db")
         path = Path(rest[1:])
         if path.name == ":memory:":
             raise InputError("--to: a database in memory is gone when the run ends; name a file")
@@ -40,5 +42,10 @@ def destination_of(text: str) -> Destination:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--to: {text} is a file; a folder is needed, with a file for each resource")
         return ParquetFolder(folder)
-    shown = f"{scheme}://{HIDDEN}" if colon else text
+    shown = f"{scheme}://{HIDDEN}" if colon else _shown(text)
     raise InputError(f"--to: {shown!r} is no place to sync to; write {_FORMS}")
+
+
+def _shown(text: str) -> str:
+    """A text that names no place, unless it may hold a password: `user:password@host`, or `password=…`."""
+    return HIDDEN if re.search("[@=]", text) else text

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from spojit_stripe.errors import ConfigurationError, InputError
 from spojit_stripe.redact import HIDDEN, printable, redact_text
+from spojit_stripe.sync.passwords import passwords_in
 from spojit_stripe.sync.resources import Column
 from spojit_stripe.sync.rows import Cell
 from spojit_stripe.sync.tables import META, Found, Tables
@@ -42,7 +43,7 @@ class PostgresTables(Tables):
                 "--to: the PostgreSQL URL is none; it looks like postgresql://user@host/database"
             ) from None
         self._url = url
-        self._password = parts.password
+        self._secrets = {one for found in passwords_in(url) for one in (found, unquote(found))}
         self.shown = f"postgresql://{parts.hostname or ''}{port}{parts.path}"
         self._open: psycopg.Connection[Found] | None = None
 
@@ -142,7 +143,7 @@ class PostgresTables(Tables):
         except psycopg.Error as error:
             text = redact_text(str(error)).strip().splitlines()
             told = printable(text[0] if text else type(error).__name__)
-            for secret in {self._password or "", unquote(self._password or "")} - {""}:
+            for secret in sorted(self._secrets, key=len, reverse=True):
                 told = told.replace(secret, HIDDEN)
             raise ConfigurationError(f"can't sync to {self.shown}: {told}") from None
 

@@ -17,7 +17,7 @@ from spojit_stripe.direct import run_tool
 from spojit_stripe.errors import InputError, ServiceError, UnavailableError
 from spojit_stripe.session import Session
 from spojit_stripe.sync.pages import Pages
-from spojit_stripe.sync.views import CATEGORIES
+from spojit_stripe.sync.views import CATEGORIES, RETURNED
 from spojit_stripe.values import Done, Failed, JsonObject, JsonValue, Paging, Position, ToolCall
 
 __all__ = ["Reconciling", "category_of", "reconcile", "reconcile_payout"]
@@ -77,11 +77,10 @@ class Reconciling:
         return self._own.get("id") if isinstance(self._own, dict) else self._own
 
     def result(self) -> JsonObject:
-        """The sums by currency. `reconciled` when nothing is left over anywhere."""
+        """The sums by currency, and the `outcome` in one word. `reconciled` says that it is that one."""
         settles = self._payout.get("automatic") is True
         currencies = [self._of(code) for code in sorted({self._currency, *self._sums})] if settles else []
-        status = self._payout.get("reconciliation_status")
-        left_over = any(one[name] for one in currencies for name in ("variance", "unbalanced"))
+        outcome = self._outcome(currencies)
         lines: list[JsonValue] = [*currencies]
         return {
             "payout": self._id,
@@ -90,10 +89,20 @@ class Reconciling:
             "amount": self._amount,
             "currency": self._currency,
             "automatic": settles,
-            "reconciliation_status": status,
-            "reconciled": settles and status in ("completed", None) and not left_over,
+            "reconciliation_status": self._payout.get("reconciliation_status"),
+            "reconciled": outcome == "reconciled",
+            "outcome": outcome,
             "currencies": lines,
         }
+
+    def _outcome(self, currencies: Sequence[JsonObject]) -> str:
+        if self._payout.get("automatic") is not True:
+            return "manual"
+        if self._payout.get("reconciliation_status") not in ("completed", None):
+            return "open"
+        if any(one[name] for one in currencies for name in ("variance", "unbalanced")):
+            return "unreconciled"
+        return "returned" if self._payout.get("status") in RETURNED else "reconciled"
 
     def _of(self, currency: str) -> JsonObject:
         sums = self._sums.get(currency, _Sums())
@@ -109,6 +118,10 @@ def reconcile(payout: JsonObject, transactions: Iterable[JsonObject]) -> JsonObj
     Gives `reconciled`, and in `currencies` for each one `amount` (of the payout), `gross`,
     `refunds`, `disputes`, `adjustments`, `fees`, `net`, `variance` and `transactions`. Only an
     automatic payout settles certain transactions; of a manual one `currencies` is empty.
+
+    `outcome` is `reconciled`, `returned` (it adds up, but failed or was canceled, so its amount is
+    back in the balance), `unreconciled` (something is left over), `open` (Stripe has not told all
+    yet) or `manual`.
 
     Raises `ServiceError` where an amount is missing or no integer.
     """

@@ -82,8 +82,10 @@ class Tables(ABC):
     def _make_view(self, name: str, sql: str) -> None:
         """Make a view, or replace one that differs."""
 
-    def peek(self, resource: Resource) -> State:
+    def peek(self, resource: Resource, identity: Identity) -> State:
         with self._looking() as ours:
+            if ours:
+                self._check(identity)
             return (self._state(resource) if ours else None) or State()
 
     def reconciliation(self, payout: str | None) -> list[JsonObject]:
@@ -119,6 +121,9 @@ class Tables(ABC):
             mine = [("format", str(_FORMAT)), ("of", json.dumps(identity.to_json()))]
             self._write(f"INSERT INTO {META} (name, value) VALUES (?, ?)", mine)  # noqa: S608 # our own name
             return
+        self._check(identity)
+
+    def _check(self, identity: Identity) -> None:
         self._check_format()
         found = self._ask(f"SELECT value FROM {META} WHERE name = 'of'")  # noqa: S608 # our own name
         try:
@@ -137,7 +142,8 @@ class Tables(ABC):
             )
 
     def _state(self, resource: Resource) -> State | None:
-        if not self._columns_in(STATES):
+        """What is remembered of a table. Where somebody dropped it nothing is: it is filled anew."""
+        if not self._columns_in(STATES) or not self._columns_in(resource.name):
             return None
         found = self._ask(f"SELECT state FROM {STATES} WHERE resource = ?", (resource.name,))  # noqa: S608 # our own names
         return state_from(str(found[0][0]), self.shown) if found else None
@@ -268,12 +274,15 @@ class Tables(ABC):
         return {name: known.seen for name, known in self._known(resource, ids).items()}
 
     def unseen(self, resource: Resource, since: int) -> Iterator[str]:
+        return self._ids(resource, "synced_at < ? AND deleted_at IS NULL", since)
+
+    def _ids(self, resource: Resource, condition: str, value: int) -> Iterator[str]:
+        """The ids of all rows of which a condition on a value holds, some at a time."""
         after = ""
         while True:
             found = self._ask(
-                f"SELECT id FROM {resource.name} WHERE synced_at < ? AND deleted_at IS NULL AND id > ?"  # noqa: S608 # our own names
-                f" ORDER BY id LIMIT {_BATCH}",
-                (since, after),
+                f"SELECT id FROM {resource.name} WHERE {condition} AND id > ? ORDER BY id LIMIT {_BATCH}",  # noqa: S608 # our own names
+                (value, after),
             )
             for (name,) in found:
                 yield str(name)
@@ -285,9 +294,8 @@ class Tables(ABC):
         sql = f"SELECT min(created) FROM {resource.name} WHERE {PENDING} AND available_on > ?"  # noqa: S608 # our own names
         return cast("int | None", self._ask(sql, (now, after))[0][0])
 
-    def overdue(self, resource: Resource, before: int) -> list[str]:
-        sql = f"SELECT id FROM {resource.name} WHERE {PENDING} ORDER BY available_on DESC, id LIMIT {_BATCH}"  # noqa: S608
-        return [str(name) for (name,) in self._ask(sql, (before,))]
+    def overdue(self, resource: Resource, before: int) -> Iterator[str]:
+        return self._ids(resource, PENDING, before)
 
     def unlinked(self) -> list[str]:
         found = self._ask(

@@ -10,7 +10,10 @@ from typing import Final
 
 from spojit_stripe.sync.resources import LINKS
 
-__all__ = ["CATEGORIES", "VIEWS", "View"]
+__all__ = ["CATEGORIES", "RETURNED", "VIEWS", "View"]
+
+RETURNED: Final = ("canceled", "failed")
+"""The statuses of a payout whose amount came back to the balance: whatever it settled, it paid nothing."""
 
 # Stripe's reporting categories (https://docs.stripe.com/reports/reporting-categories), and for a
 # transaction without one its type. What is in none of them is an adjustment.
@@ -64,9 +67,14 @@ def _of(category: str) -> str:
 
 _PAID: Final = "CASE WHEN c.currency = p.currency THEN p.amount ELSE 0 END"
 
+_ADDS_UP: Final = "r.amount = r.net AND r.unbalanced = 0 AND r.missing = 0"
+_CAME_BACK: Final = f"coalesce(r.status, '') IN ({', '.join(repr(one) for one in RETURNED)})"
+
+# A column that is added comes last: PostgreSQL replaces no view otherwise.
 _RECONCILIATION: Final = f"""
 SELECT r.*, r.amount - r.net AS variance,
-    CASE WHEN r.amount = r.net AND r.unbalanced = 0 AND r.missing = 0 THEN 1 ELSE 0 END AS reconciled
+    CASE WHEN {_ADDS_UP} AND NOT {_CAME_BACK} THEN 1 ELSE 0 END AS reconciled,
+    CASE WHEN NOT ({_ADDS_UP}) THEN 'unreconciled' WHEN {_CAME_BACK} THEN 'returned' ELSE 'reconciled' END AS outcome
 FROM (
     SELECT p.id AS payout, c.currency, min(p.status) AS status, min(p.arrival_date) AS arrival_date,
         min({_PAID}) AS amount,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 from spojit_stripe.errors import (
@@ -29,6 +29,7 @@ from spojit_stripe.redact import printable, redact_text
 from spojit_stripe.session import Session
 from spojit_stripe.sync.changes import Changes
 from spojit_stripe.sync.destination import Destination, Failure, History, State
+from spojit_stripe.sync.gap import OVERLAP, events_gone, why_again
 from spojit_stripe.sync.pages import Pages
 from spojit_stripe.sync.reader import Reader
 from spojit_stripe.sync.report import Mode, Synced, Tell
@@ -36,21 +37,17 @@ from spojit_stripe.sync.resources import Resource, columns_of
 from spojit_stripe.sync.rows import Counts, Row, UnfitError, row_of, tombstone
 from spojit_stripe.values import JsonObject
 
-__all__ = ["OVERLAP", "RETENTION", "Work", "batches", "side_by_side"]
+__all__ = ["MOST_FAILURES", "Work", "batches", "side_by_side"]
 
 T = TypeVar("T")
 
-OVERLAP: Final = 600
-"""Seconds before the last run from which the next one reads: events and objects appear late."""
-
-RETENTION: Final = 30 * 86_400 - 3_600
-"""How far back events are trusted: Stripe keeps them for 30 days."""
+MOST_FAILURES: Final = 100
+"""Objects of one resource that may fail before all of it does."""
 
 _SETTLES_WITHIN: Final = 14 * 86_400  # what is pending for longer is read one by one, not by a list since then
 _SETTLED: Final = 60  # a read this long after an event certainly shows what it tells
 _BATCH: Final = 100
 _AT_ONCE: Final = 16
-_MOST_FAILURES: Final = 100
 
 
 class Work:
@@ -100,7 +97,8 @@ class Work:
     async def _sync(self) -> None:
         now = await self._probe()
         history, as_of = self._state.history, self._state.as_of
-        why = self._why_again(now)
+        version = self._reader.version
+        why = why_again(self._state, self._resource, version=version, now=now, full=self._full)
         if history is None and as_of is None:
             await self._read_history(History(as_of=now), "history")
         elif why is not None:
@@ -128,24 +126,6 @@ class Work:
         self._reader.not_before(self._state.seen)
         return self._reader.now()
 
-    def _why_again(self, now: int) -> str | None:
-        """Why the history has to be read again, or None."""
-        state = self._state
-        if state.history is None and state.as_of is None:
-            return None
-        if state.api_version != self._reader.version:
-            return f"the rows are of API version {state.api_version}, and {self._reader.version} is read now"
-        if state.history is not None:
-            if now - state.history.as_of > RETENTION and self._resource.events:
-                return "a whole read was left off more than 30 days ago, and Stripe keeps events for 30 days"
-            return None
-        if self._full:
-            return "asked for"
-        if state.as_of is not None and self._resource.events and now - state.as_of + OVERLAP > RETENTION:
-            days = (now - state.as_of) // 86_400
-            return f"the last sync was {days} days ago, and Stripe keeps events for 30 days"
-        return None
-
     def _begin(self, mode: Mode, since: int | None) -> None:
         self._mode = mode
         self._tell("begin", {"resource": self._resource.name, "mode": mode, "since": since})
@@ -170,9 +150,9 @@ class Work:
         text = printable(redact_text(error.message))
         self._failed[identifier] = text
         failures = {**self._state.failures, identifier: Failure(error=text, deleted=deleted)}
-        if len(failures) > _MOST_FAILURES:
+        if len(failures) > MOST_FAILURES:
             raise ServiceError(
-                f"{self._resource.name}: more than {_MOST_FAILURES} objects could not be read; the last one: {text}"
+                f"{self._resource.name}: more than {MOST_FAILURES} objects could not be read; the last one: {text}"
             )
         self._state = replace(self._state, failures=failures)
 
@@ -200,15 +180,27 @@ class Work:
         if history.again:
             self._counts = self._counts.plus(self._destination.finish(self._resource))
             await self._look_for_unseen(history.as_of)
-        self._state = replace(self._state, as_of=history.as_of, history=None, seen=self._reader.now())
+        as_of = history.as_of
+        self._state = replace(self._state, as_of=as_of, whole=as_of, history=None, seen=self._reader.now())
         self._save([])
-        if (now := self._reader.now()) - history.as_of > OVERLAP:
-            await self._read_changes(history.as_of, now)
+        if self._reader.now() - as_of > OVERLAP:
+            await self._catch_up(as_of)
+
+    async def _catch_up(self, since: int) -> None:
+        """What happened while a long history was read, or since it was begun by an earlier run."""
+        now = await self._probe()  # a machine that slept meanwhile does not know the time
+        if events_gone(self._resource, since, now):
+            self._warn("the whole read took until Stripe's events since it began were gone; everything is read again")
+            await self._read_history(History(as_of=now, again=True), "full")
+        else:
+            await self._read_changes(since, now)
 
     async def _look_for_unseen(self, since: int) -> None:
         """What a whole list no longer has: deleted, or listed elsewhere as a test clock's objects are."""
         missing = self._destination.unseen(self._resource, since)
-        for batch in batches(missing):
+        # Also what failed in an earlier run and has no row; what failed in this one was listed.
+        failed = [name for name in self._state.failures if name not in self._failed]
+        for batch in batches(chain(failed, missing)):
             # A complete list without it is as good as an event: nothing else makes it answer 404.
             await self._read_again({name: since for name in batch})
 
@@ -224,19 +216,20 @@ class Work:
                     self._resource, kind, since, Pages(lambda page: changes.add_all(self._resource, page))
                 )
             if self._resource.settles:
-                for name in self._destination.overdue(self._resource, now - _SETTLES_WITHIN):
-                    changes.add(name, now, None)
-            await self._read_made_since(since, now)
+                # After a long gap much is due, and was pending just so long: a list has that at once.
+                long_due = min(as_of, now) - _SETTLES_WITHIN
+                for batch in batches(self._destination.overdue(self._resource, long_due)):
+                    changes.add_ids(batch, now)
+                pending = self._destination.pending_since(self._resource, long_due, now)
+                since = since if pending is None else min(since, pending)
+            await self._read_made_since(since)
             self._counts = self._counts.plus(self._destination.finish(self._resource))
             for batch in changes.batches(_BATCH):
                 await self._read_again(self._unread(batch, changes))
         self._state = replace(self._state, as_of=max(as_of, now), seen=self._reader.now())
         self._save([])
 
-    async def _read_made_since(self, since: int, now: int) -> None:
-        if self._resource.settles:
-            pending = self._destination.pending_since(self._resource, now - _SETTLES_WITHIN, now)
-            since = since if pending is None else min(since, pending)
+    async def _read_made_since(self, since: int) -> None:
         seen = self._reader.now()
         await self._reader.read_list(
             self._resource, {"gte": since}, Pages(lambda page: self._save(self._rows(page, seen)))
@@ -247,10 +240,15 @@ class Work:
         seen = self._destination.seen(self._resource, batch)
         found = changes.of(batch)
         return {
-            name: deleted
+            name: self._not_listed_since(at) if deleted is None and name not in seen else deleted
             for name, (at, deleted) in found.items()
             if name in self._state.failures or seen.get(name, 0) < at + _SETTLED
         }
+
+    def _not_listed_since(self, at: int) -> int | None:
+        """When a whole list showed that an object without a row is gone, if one was read after its last event."""
+        whole = self._state.whole
+        return whole if whole is not None and at + _SETTLED <= whole else None
 
     async def _read_again(self, ids: dict[str, int | None] | dict[str, int]) -> None:
         results = await side_by_side(lambda name: self._row_again(name, ids[name]), list(ids))

@@ -12,6 +12,7 @@ from spojit_stripe.errors import InputError
 from spojit_stripe.money import fault_of_amount
 from spojit_stripe.values import Effect, JsonObject, JsonValue, Method, Params, Request, ToolCall
 from spojit_stripe.wire.effects import effect_of
+from spojit_stripe.wire.form import encode_json, encode_query
 from spojit_stripe.wire.operations import Operation, Operations
 from spojit_stripe.wire.paths import check_path, fill
 from spojit_stripe.wire.search import search_query
@@ -46,6 +47,7 @@ def bind_typed(tool: Tool, call: ToolCall, api_version: str) -> BoundCall:
     params = {name: value for name, value in call.params.items() if name not in tool.path_params}
     path = fill(template, call.params)
     request = Request(method=method, path=path, template=template, params=params, api_version=api_version)
+    _check_encodes(request)
     _check_amount(request)
     if tool.is_list:
         return _bind_list(tool, call, request)
@@ -123,6 +125,7 @@ def bind_raw(tool: Tool, call: ToolCall, operations: Operations) -> BoundCall:
         account=_text(call.author_params.get("stripe_account")),
         api_version=_text(call.author_params.get("api_version")),
     )
+    _check_encodes(request)
     if operation is None:
         # Nobody knows what it does, so it asks, even a GET: some hand out secrets.
         return BoundCall(tool=tool.name, request=request, operation=f"{method} {path}", effect=None)
@@ -138,6 +141,11 @@ def bind_raw(tool: Tool, call: ToolCall, operations: Operations) -> BoundCall:
         listing=listing,
         paging=call.paging,
     )
+
+
+def _check_encodes(request: Request) -> None:
+    """Refuse what can't be sent before anything is recorded of the call, and before a person is asked."""
+    (encode_json if request.method == "POST" and request.version == 2 else encode_query)(request.params)
 
 
 def _check_amount(request: Request) -> None:

@@ -36,6 +36,7 @@ from spojit_stripe.workflow.model import (
     walk,
 )
 from spojit_stripe.workflow.nodes import read_node
+from spojit_stripe.workflow.references import tables_of_nodes
 from spojit_stripe.workflow.schemas import check_inputs
 from spojit_stripe.workflow.sql import tables_of
 from spojit_stripe.workflow.subworkflows import file_of
@@ -78,6 +79,7 @@ __all__ = [
     "read_node",
     "read_workflow",
     "tables_of",
+    "tables_of_nodes",
     "text_of",
     "walk",
 ]

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final, cast
 
 from spojit_stripe.catalog import Tool
 from spojit_stripe.connection import Connection, Policy, SecretRef
+from spojit_stripe.connector import Explains
 from spojit_stripe.errors import InputError, SpojitError
 from spojit_stripe.expressions import Compiled
 from spojit_stripe.expressions.bounds import first_null
+from spojit_stripe.pins import bind_pinned, fill_in, keeps_pin
 from spojit_stripe.redact import redact
 from spojit_stripe.values import Effect, JsonObject, JsonValue, ToolCall, Writes
 from spojit_stripe.words import nearest
 from spojit_stripe.workflow.faults import Path, Report, quoted
-from spojit_stripe.workflow.guesses import dotted, lasting_faults
+from spojit_stripe.workflow.guesses import STAND_IN, dotted, lasting_faults
 from spojit_stripe.workflow.model import (
     AgentNode,
     ConnectorNode,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["check_calls"]
 
 _STRICTNESS: Final = list(Writes)
+_MOST_OPERATIONS: Final = 10_000
 
 
 def check_calls(
@@ -42,7 +45,6 @@ def check_calls(
     checker = _Calls(report, connectors, connections)
     checker.trigger(workflow)
     checker.nodes(workflow.nodes, ())
-    checker.plans()
 
 
 class _Calls:
@@ -50,33 +52,6 @@ class _Calls:
         self._report = report
         self._connectors = connectors
         self._connections = connections
-        self._planners: dict[str, list[ConnectorNode]] = {}
-        self._repeated: set[str] = set()  # agents inside of loops
-
-    def plans(self) -> None:
-        """An agent puts its plan to a person when it ends, and the others' when the run ends: one can't be both.
-
-        A run has one plan on a connection, so that of a second agent, or of the same one for
-        another item of a loop, would take its place.
-        """
-        for name, nodes in self._planners.items():
-            agents = [node for node in nodes if isinstance(node, AgentNode)]
-            agent = agents[0] if agents else None
-            others = [node for node in nodes if node is not agent]
-            if agent is not None and agent.id in self._repeated:
-                self._report.error(
-                    agent.path,
-                    f"agent {agent.id!r} plans its writes on connection {name!r} inside a loop, and a run has one plan "
-                    "on a connection",
-                    "give it policy: {writes: ask}, or let one agent look at all the items",
-                )
-            elif agent is not None and others:
-                self._report.error(
-                    agent.path,
-                    f"agent {agent.id!r} and node {others[0].id!r} both plan writes on connection {name!r}, and a run "
-                    "has one plan for each",
-                    "give one of them a connection of its own, or policy: {writes: ask}",
-                )
 
     def trigger(self, workflow: Workflow) -> None:
         if isinstance(workflow.trigger, Webhook) and workflow.trigger.connection:
@@ -99,10 +74,6 @@ class _Calls:
             self._check_connection(node, connection)
         if connector is None:
             return
-        if _plans(node, connection) and (isinstance(node, AgentNode) or _writes(node, connector)):
-            self._planners.setdefault(node.connection, []).append(node)
-            if loops:
-                self._repeated.add(node.id)
         if isinstance(node, AgentNode):
             self._agent(node, connector, connection)
         elif isinstance(node, DirectNode):
@@ -189,7 +160,7 @@ class _Calls:
         self._options(node, tool)
         self._paging(node, tool)
         _check_nulls(self._report, node, tool)
-        sound = self._params(node, tool)
+        sound = self._params(node, tool, connection)
         effect = self._bound(node, connector, tool, connection) if sound else None
         _check_pins(self._report, node, connection)
         if effect is None:
@@ -216,7 +187,7 @@ class _Calls:
             if path in self._report.document.positions and not tool.is_list and not tool.binding.raw:
                 self._report.error(path, f"{name} is for lists, and {tool.name} gives one object", "leave it out")
 
-    def _params(self, node: DirectNode, tool: Tool) -> bool:
+    def _params(self, node: DirectNode, tool: Tool, connection: Connection | None) -> bool:
         """Report what the schema says of the parameters; gives whether they fit it."""
         options = {
             name: value
@@ -224,7 +195,10 @@ class _Calls:
             if name in tool.binding.author_only and not _templated(node.options, (name,))
         }
 
-        def faults(params: JsonObject) -> tuple[str, ...]:
+        pins = _pins(node, connection)
+
+        def faults(given: JsonObject) -> tuple[str, ...]:
+            params = fill_in(tool, given, pins)
             return (*tool.faults(params), *(tool.faults({**params, **options}, author=True) if options else ()))
 
         lines = lasting_faults(node.params, faults)
@@ -240,15 +214,20 @@ class _Calls:
         known = {} if node.options.paths else {name: given[name] for name in given if name in tool.binding.author_only}
         effects: list[Effect | None] = []
 
-        def faults(params: JsonObject) -> tuple[str, ...]:
+        pins = _pins(node, connection)
+
+        def faults(given: JsonObject) -> tuple[str, ...]:
+            params = fill_in(tool, given, pins)
             call = ToolCall(tool=tool.name, params=params, author_params=known, paging=node.paging)
             try:
-                effects.append(connector.bind(tool, call, connection or _stand_in(node)).effect)
+                effects.append(bind_pinned(connector, tool, call, connection or _stand_in(node), pins).effect)
             except InputError as error:
+                if tool.binding.raw and ("path",) in node.params.paths and _may_reach(connector, params):
+                    return tuple(line for line in error.faults if not line.startswith(_asked(params)))
                 return error.faults
             return ()
 
-        for line in lasting_faults(node.params, faults):
+        for line in lasting_faults(node.params, faults, inner="params" if tool.binding.raw else None):
             self._report.line(self._place(node, line), line)
         return effects[0] if effects and len(set(effects)) == 1 else None
 
@@ -266,20 +245,6 @@ class _Calls:
         return (path for path in positions if len(path) > len(start) and path[: len(start)] == start)
 
 
-def _plans(node: ConnectorNode, connection: Connection | None) -> bool:
-    given = [connection.policy.writes] if connection is not None else []
-    own = [node.policy.writes] if "writes" in node.policy.model_fields_set else []
-    return min((*given, *own), key=_STRICTNESS.index, default=None) is Writes.PLAN
-
-
-def _writes(node: ConnectorNode, connector: Connector) -> bool:
-    if not isinstance(node, DirectNode) or node.tool not in connector.catalog.names:
-        return False
-    tool = connector.catalog.tool(node.tool)
-    method = cast("JsonObject", node.params.source).get("method")
-    return method != "GET" if tool.binding.raw else not tool.annotations.read_only
-
-
 def _why_denied(connection: Connection) -> tuple[str, str] | None:
     """Why a connection lets nothing be written, and what would change it."""
     if connection.policy.writes is Writes.DENY:
@@ -292,6 +257,25 @@ def _why_denied(connection: Connection) -> tuple[str, str] | None:
 def _named(node: DirectNode, tool: Tool) -> str:
     params = cast("JsonObject", node.params.source)
     return f"{params.get('method')} {params.get('path')}" if tool.binding.raw else tool.name
+
+
+def _asked(params: JsonObject) -> str:
+    """How a line begins that is about a raw request's method and path."""
+    return f"{params.get('method')} {params.get('path')}: "
+
+
+def _may_reach(connector: Connector, params: JsonObject) -> bool:
+    """Whether the path of a raw request may be one of the service's when its templates give other than stand-ins."""
+    method, parts = params.get("method"), str(params.get("path")).split("/")
+    # The method's name is a word of each of its operations.
+    known = connector.find(str(method), _MOST_OPERATIONS) if isinstance(connector, Explains) else ()
+    return any(one["method"] == method and _fits(parts, str(one["path"]).split("/")) for one in known)
+
+
+def _fits(parts: list[str], template: list[str]) -> bool:
+    return len(parts) == len(template) and all(
+        STAND_IN in part or part == known or known.startswith("{") for part, known in zip(parts, template, strict=True)
+    )
 
 
 def _stand_in(node: ConnectorNode) -> Connection:
@@ -340,16 +324,12 @@ def _check_pin(report: Report, node: DirectNode, path: Path, given: JsonValue, p
     name, where = path[-1], (*node.path, *path)
     if _templated(node.params, path[1:]):
         report.warn(where, f"{name} is pinned to {_shown(pinned)}, and a template can't change it", "leave it out")
-    elif _folded(given) != _folded(pinned):
+    elif not keeps_pin(str(name), given, pinned):
         report.error(where, f"{name} is pinned to {_shown(pinned)}, and the node says {_shown(given)}")
 
 
 def _shown(value: JsonValue) -> str:
     return repr(redact(value))
-
-
-def _folded(value: JsonValue) -> JsonValue:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _check_policy(report: Report, node: ConnectorNode, connection: Connection) -> None:
@@ -372,7 +352,7 @@ def _check_policy(report: Report, node: ConnectorNode, connection: Connection) -
 
 def _check_pins_agree(report: Report, node: ConnectorNode, given: Policy) -> None:
     for name, value in node.policy.pins.items():
-        if name in given.pins and given.pins[name] != value:
+        if name in given.pins and not keeps_pin(name, value, given.pins[name]):
             report.error(
                 (*node.path, "policy", "pins", name),
                 f"{name} is pinned to {_shown(cast('JsonValue', given.pins[name]))} by the connection",

@@ -10,6 +10,7 @@ from spojit_stripe.workflow.faults import Fault, Report
 from spojit_stripe.workflow.flow import check_flow
 from spojit_stripe.workflow.model import Workflow
 from spojit_stripe.workflow.references import check_references
+from spojit_stripe.workflow.secrets import secrets_in
 from spojit_stripe.workflow.subworkflows import check_schedule, check_subworkflows
 
 if TYPE_CHECKING:
@@ -33,4 +34,5 @@ def check_workflow(
     check_flow(report, workflow)
     check_schedule(report, workflow)
     check_subworkflows(report, workflow)
-    return report.faults
+    secrets = [*secrets_in(report, workflow)]
+    return tuple(sorted((*report.faults, *secrets), key=lambda fault: (fault.line, fault.column)))

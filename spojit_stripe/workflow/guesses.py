@@ -13,10 +13,13 @@ from spojit_stripe.expressions import Compiled
 from spojit_stripe.values import JsonObject, JsonValue
 from spojit_stripe.workflow.faults import Path
 
-__all__ = ["dotted", "lasting_faults"]
+__all__ = ["STAND_IN", "dotted", "lasting_faults"]
 
-# What a template may become: one value of each kind. "x1" is what it becomes inside a text.
-_BECOMES: Final[tuple[JsonValue, ...]] = ("x1", 1, True, ["x1"], {"x1": "x1"})
+STAND_IN: Final = "x1"
+"""What a template becomes inside a text; it is good as an id in a path."""
+
+# What a template may become: one value of each kind.
+_BECOMES: Final[tuple[JsonValue, ...]] = (STAND_IN, 1, True, [STAND_IN], {STAND_IN: STAND_IN})
 
 
 def dotted(path: Path) -> str:
@@ -44,20 +47,26 @@ def _filled(compiled: Compiled, value: JsonValue, path: Path, becomes: JsonValue
 
 
 def _text_around(text: str) -> str:
-    """A text with its templates become `x1`, which is good as an id in a path."""
+    """A text with its templates become `STAND_IN`."""
     start, found = 0, ""
     while (opening := text.find("{{", start)) >= 0:
         closing = text.find("}}", opening)
-        found += f"{text[start:opening]}x1"
+        found += f"{text[start:opening]}{STAND_IN}"
         start = closing + 2 if closing >= 0 else len(text)
     return found + text[start:]
 
 
-def lasting_faults(compiled: Compiled, faults: Callable[[JsonObject], tuple[str, ...]]) -> tuple[str, ...]:
-    """The lines of `faults` that hold whatever the templates become."""
+def lasting_faults(
+    compiled: Compiled, faults: Callable[[JsonObject], tuple[str, ...]], *, inner: str | None = None
+) -> tuple[str, ...]:
+    """The lines of `faults` that hold whatever the templates become.
+
+    `inner` is the key under which values stand that lines name without it, a raw request's `params` say.
+    """
     lasting: dict[str, None] | None = None
     for params in _stand_ins(compiled):
         found = faults(params)
         lasting = dict.fromkeys(found if lasting is None else (line for line in lasting if line in found))
-    at_templates = tuple(f"{dotted(path)}: " for path in compiled.paths)
+    within = (path[1:] for path in compiled.paths if len(path) > 1 and path[0] == inner)
+    at_templates = tuple(f"{dotted(path)}: " for path in (*compiled.paths, *within))
     return tuple(line for line in lasting or () if not line.startswith(at_templates))

@@ -32,6 +32,8 @@ def text_of(path: Path) -> str:
         raise ConfigurationError(f"can't read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"can't read {path}: it is no UTF-8 text") from None
+    except ValueError:  # a NUL
+        raise ConfigurationError(f"can't read {str(path)!r}: no file has such a name") from None
 
 
 def load_workflow(source: Path | str, *, name: str = "workflow.yaml", vocabulary: Vocabulary = NO_EXTRAS) -> Workflow:

@@ -376,7 +376,8 @@ def _plugin(fields: Fields, common: _Common, kind: NodeType) -> Node:
     from spojit_stripe.catalog.check import Checker
 
     checker = Checker(f"node type {kind.name!r}", {**kind.schema, "additionalProperties": False})
-    for line in lasting_faults(compiled, checker.faults):
+    told = kind.faults(own) if kind.faults is not None else ()
+    for line in (*lasting_faults(compiled, checker.faults), *told):
         name = line.partition(": ")[0]
         place = (*fields.path, name) if name in own else fields.path
         fields.report.line(place, line)

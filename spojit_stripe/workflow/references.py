@@ -35,7 +35,7 @@ from spojit_stripe.workflow.model import (
 if TYPE_CHECKING:
     from spojit_stripe.connector import Connector
 
-__all__ = ["check_references"]
+__all__ = ["check_references", "tables_of_nodes"]
 
 _RUN: Final = shapes.closed(id={"type": "string"}, workflow={"type": "string"}, started_at={"type": "integer"})
 _HUMAN: Final = shapes.closed(
@@ -57,6 +57,7 @@ class _Scope:
 
     shapes: Mapping[str, JsonObject]
     skipped: Mapping[str, str]  # id -> why it may not have run
+    ended: frozenset[str] = frozenset()  # the nodes whose errors are here, where they have any
 
     def with_(self, name: str, shape: JsonObject, why_skipped: str = "") -> _Scope:
         skipped = {**self.skipped, name: why_skipped} if why_skipped else self.skipped
@@ -68,12 +69,21 @@ def check_references(report: Report, workflow: Workflow, connectors: Mapping[str
     _Walker(report, workflow, connectors).run()
 
 
+def tables_of_nodes(workflow: Workflow, connectors: Mapping[str, Connector]) -> Mapping[str, JsonObject]:
+    """By node, the JSON schema of the rows that SQL finds in its output; left out where nothing is known of them."""
+    walker = _Walker(Report(workflow.document, workflow.vocabulary), workflow, connectors)
+    walker.run()
+    rows = {id_: shapes.rows_of(shape) for id_, shape in walker.given.items()}
+    return {id_: schema for id_, schema in rows.items() if schema is not None}
+
+
 class _Walker:
     def __init__(self, report: Report, workflow: Workflow, connectors: Mapping[str, Connector]) -> None:
         self._report = report
         self._workflow = workflow
         self._connectors = connectors
         self._places = {place.node.id: place for place in _places(workflow.nodes, ())}
+        self.given: dict[str, JsonObject] = {}  # by node, the shape of its output
 
     def run(self) -> None:
         self._list(self._workflow.nodes, _Scope({"input": self._inputs(), "run": _RUN}, {}))
@@ -91,8 +101,9 @@ class _Walker:
         for place, node in enumerate(nodes):
             scope = replace(scope, skipped={**scope.skipped, **jumps.get(node.id, {})})
             self._values(node, scope)
-            shape = self._inside(node, scope)
+            shape = self.given[node.id] = self._inside(node, scope)
             scope = scope.with_(node.id, shape, "it has a when:" if node.when is not None else "")
+            scope = replace(scope, ended=scope.ended | {node.id, *_in_branches(node)})
             if isinstance(node.on_error, Goto):
                 jumps.setdefault(node.on_error.id, {}).update(_passed(node, node.on_error.id, nodes[place + 1 :]))
         return shape
@@ -129,7 +140,10 @@ class _Walker:
         connector = self._connectors.get(node.connector)
         catalog: Catalog | None = connector.catalog if connector is not None else None
         try:
-            return shapes.of_tool(catalog.tool(node.tool)) if catalog is not None else shapes.ANY
+            tool = catalog.tool(node.tool) if catalog is not None else None
+            if catalog is None or tool is None:
+                return shapes.ANY
+            return shapes.of_raw(catalog, tool, node.params.source) if tool.binding.raw else shapes.of_tool(tool)
         except SpojitError:  # told where the call is checked
             return shapes.ANY
 
@@ -160,15 +174,14 @@ class _Walker:
             for inner, reference in compiled.references_by_path():
                 self._reference(node, (*path, *inner), reference, scope)
         if isinstance(node, SqlNode):
-            tables = [name for name in scope.shapes if name not in ROOTS]
-            sql.check_sql(self._report, node, tables)
+            self._sql(node, scope)
 
     def _reference(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         root = reference.root
         if root == "errors":
-            self._errors(path, reference)
+            self._errors(node, path, reference, scope)
         elif root == "meta":
-            self._meta(path, reference, scope)
+            self._meta(node, path, reference, scope)
         elif root not in scope.shapes:
             self._absent(node, path, reference, scope)
         else:
@@ -184,7 +197,34 @@ class _Walker:
                     "give this node a when: too",
                 )
 
-    def _errors(self, path: Path, reference: Reference) -> None:
+    def _sql(self, node: SqlNode, scope: _Scope) -> None:
+        tables = [name for name in scope.shapes if name not in ROOTS]
+        sql.check_sql(self._report, node, tables)
+        path = (*node.path, "sql")
+        for read in sorted(sql.tables_of(node.sql)):
+            named = [name for name in tables if name.lower() == read]
+            if len(named) > 1:
+                both = " and ".join(map(repr, named))
+                self._report.error(path, f"sql can't tell {both} apart, for they differ in case only", "rename one")
+            elif named and node.when is None and self._is_bare(named[0], scope):
+                self._report.warn(
+                    path,
+                    f"nothing is known of the columns of {named[0]!r}, so this fails where that has no rows",
+                    f'give this node when: "{{{{ {_length_of(self._places[named[0]].node)} > 0 }}}}"',
+                )
+
+    def _is_bare(self, name: str, scope: _Scope) -> bool:
+        """Whether an output has columns only by its rows, of which there may be none."""
+        place = self._places.get(name)
+        if place is None or shapes.rows_of(scope.shapes[name]) is not None:
+            return False
+        if isinstance(place.node, LoopNode):
+            return not place.node.for_each.is_literal
+        # Of a list that a raw request asks for; typed lists have columns, and one object is no table.
+        params = place.node.params.source if isinstance(place.node, DirectNode) else None
+        return isinstance(params, dict) and params.get("method") == "GET" and "properties" not in scope.shapes[name]
+
+    def _errors(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         if not reference.path:
             return
         name = str(reference.path[0])
@@ -194,8 +234,11 @@ class _Walker:
         elif place.node.on_error == "fail":
             advice = f"give {name!r} on_error: continue, or goto"
             self._report.error(path, f"{reference}: the run ends where node {name!r} fails", advice)
+        elif name not in scope.ended:
+            message, advice = _why_absent(node, self._places[node.id].around, place)
+            self._report.error(path, f"{reference}: {message}", advice)
 
-    def _meta(self, path: Path, reference: Reference, scope: _Scope) -> None:
+    def _meta(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         if not reference.path:
             return
         name = str(reference.path[0])
@@ -205,6 +248,12 @@ class _Walker:
         elif not isinstance(place.node, ConnectorNode) or name not in scope.shapes:
             why = "has not run yet" if isinstance(place.node, ConnectorNode) else "is no connector node"
             self._report.error(path, f"{reference}: node {name!r} {why}, so there is no meta of it")
+        elif node.when is None and (why := scope.skipped.get(name) or _why_failed(place.node)):
+            self._report.warn(
+                path,
+                f"{reference}: node {name!r} may have given nothing ({why}), and there is no meta of it then",
+                "give this node a when: too",
+            )
 
     def _absent(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         root = reference.root
@@ -226,6 +275,23 @@ class _Walker:
         names = [name for name in scope.shapes if name != "run"]
         guess = nearest(root, [*names, *self._places]) or f"there is {listed(names)}"
         self._report.error(path, f"{reference}: there is no node or name {quoted(root)}", guess)
+
+
+def _in_branches(node: Node) -> Iterator[str]:
+    """The nodes inside a condition, whose errors come out of it; those of a loop or a parallel stay inside."""
+    if isinstance(node, ConditionNode):
+        for branch in node.branches:
+            for inner in branch.nodes:
+                yield inner.id
+                yield from _in_branches(inner)
+
+
+def _why_failed(node: Node) -> str:
+    return "on_error: continue" if node.on_error == "continue" else ""
+
+
+def _length_of(node: Node) -> str:
+    return f"{node.id}.{'results' if isinstance(node, LoopNode) else 'data'} | length"
 
 
 def _passed(node: Node, target: str, following: tuple[Node, ...]) -> dict[str, str]:

@@ -28,6 +28,7 @@ def check_schema(fields: Fields, key: str) -> JsonObject | None:
     if not isinstance(fields.data[key], dict):
         return {"additionalProperties": True}
     # jsonschema is slow to import, and most files need it only here.
+    from spojit_stripe.catalog.authored import fault_of_schema
     from spojit_stripe.catalog.check import StrictValidator
 
     sound = True
@@ -42,6 +43,10 @@ def check_schema(fields: Fields, key: str) -> JsonObject | None:
             fields.report.error((*path, *place), f"{key} refers to {quoted(reference)}", "only #/$defs/… is followed")
     if schema.get("type") != "object":
         fields.report.error(path, f"{key} does not say type: object", "write type: object and its properties")
+        sound = False
+    fault = fault_of_schema(schema) if sound else None
+    if fault is not None:
+        fields.report.error((*path, *fault[0]), f"{key} is no schema that can be held against a value: {fault[1]}")
         sound = False
     return schema if sound else {"additionalProperties": True}  # nothing more can be said of it
 

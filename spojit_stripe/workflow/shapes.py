@@ -10,13 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from spojit_stripe.catalog import Tool
+from spojit_stripe.catalog import Catalog, Tool
 from spojit_stripe.expressions import Compiled
 from spojit_stripe.expressions.bounds import listed, shown_name
 from spojit_stripe.values import JsonObject, JsonValue
 from spojit_stripe.words import nearest
 
-__all__ = ["ANY", "Misread", "closed", "items_of", "of_inputs", "of_set", "of_tool", "of_value", "read_path", "under"]
+__all__ = [
+    "ANY",
+    "Misread",
+    "closed",
+    "items_of",
+    "of_inputs",
+    "of_raw",
+    "of_set",
+    "of_tool",
+    "of_value",
+    "read_path",
+    "rows_of",
+    "under",
+]
 
 ANY: Final[JsonObject] = {}
 _NOTHING: Final[JsonObject] = {}
@@ -47,6 +60,28 @@ def closed(**properties: JsonValue) -> JsonObject:
 def of_tool(tool: Tool) -> JsonObject:
     """A list's envelope is ours and closed; an object is the service's and open."""
     return {**tool.output_schema, "additionalProperties": False} if tool.is_list else tool.output_schema
+
+
+def of_raw(catalog: Catalog, tool: Tool, params: JsonValue) -> JsonObject:
+    """What a raw request gives, where a tool of the catalog asks for the same or lists such objects."""
+    given = params if isinstance(params, dict) else {}
+    method, path = given.get("method"), str(given.get("path"))
+    tools = [catalog.tool(name) for name in catalog.names]
+    same = next((one for one in tools if (one.binding.method, one.binding.path) == (method, path)), None)
+    if same is not None:
+        return of_tool(same)
+    listing = next((one for one in tools if one.is_list and one.binding.path == path.rpartition("/")[0]), None)
+    if listing is None or method != "GET" or path.endswith("/search"):
+        return tool.output_schema
+    return items_of(under(listing.output_schema, ("data",)))
+
+
+def rows_of(schema: JsonObject) -> JsonObject | None:
+    """The shape of a row where an output of this shape is a table of SQL; None where its columns are not known."""
+    properties = _properties(schema)
+    rows = properties.get("data", properties.get("results"))
+    columns = _properties(items_of(rows)) if isinstance(rows, dict) else ANY
+    return {"type": "object", "properties": columns} if columns else None
 
 
 def of_inputs(inputs: JsonObject) -> JsonObject:

@@ -45,6 +45,9 @@ class NodeType:
 
     A key `connection` of its own is the name of one, and is looked for as a file is checked.
 
+    `faults` gets the keys as they stand in the file, templates as they are written and of whatever
+    form, and says in lines like `key: what is wrong` what the schema can't.
+
     `run` gets them and gives the node's output, JSON without secrets, which is recorded. It
     raises `SpojitError` to fail with one line for people.
     """
@@ -52,6 +55,7 @@ class NodeType:
     name: str
     schema: JsonObject
     run: RunNode
+    faults: Callable[[JsonObject], tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,3 +246,53 @@ def test_trusted_ids_are_inputs_inside_a_loop_too(cli, play, folder, charge, bod
     assert ended.code == 0, ended.err
     listed = cli("ledger", "list", "--writes", "--run-id", f"trusted-{len(body)}", "--json").json
     assert [entry["amount"] for entry in listed] == [500]
+
+
+EACH = """\
+name: each
+inputs: {type: object, properties: {charges: {type: array, items: {type: string}}}, required: [charges]}
+trusted_ids: [charges]
+nodes:
+  - id: each
+    type: loop
+    for_each: "{{ input.charges }}"
+    nodes:
+      - {id: look, type: connector, connector: stripe, connection: planning, mode: agent, prompt: "Refund {{ item }}.",
+         tools: [raw-api-request]}
+  - {id: pay, type: connector, connector: stripe, connection: planning, tool: create-customer, params: {name: Nora}}
+"""
+
+
+def test_each_agent_of_a_loop_has_a_plan_of_its_own_and_the_run_one_more(cli, play, charge, customer, box, folder):
+    second = cli(
+        *("call", "create-charge", "--connection", "main", "--customer", customer),
+        *("--amount", "900", "--currency", "usd", "--json"),
+    ).json["id"]
+    (folder / "each.yaml").write_text(EACH)
+    (folder / "in.json").write_text(json.dumps({"charges": [charge, second]}))
+    before, people = box.count("refund"), box.count("customer")
+    play(
+        refund(charge).then(refund(charge, 300)),
+        say("Two refunds.").after("planned: 1", "planned: 2"),
+        say("Refunded 5.00 USD and 3.00 USD."),
+        refund(second, 100),
+        say("One refund.").after("planned: 1"),
+        say("Refunded 1.00 USD."),
+    )
+    assert cli("validate", "each.yaml").code == 0
+    assert cli("run", "each.yaml", "--inputs", "in.json", "--run-id", "each-1").code == 5
+
+    def approve() -> list[int | None]:
+        (waiting,) = cli("approvals", "list", "--decision", "pending", "--json").json
+        assert cli("approvals", "approve", waiting["id"]).code == 0
+        return [one["amount"]["amount"] if one["amount"] else None for one in waiting["preview"]["calls"]]
+
+    assert approve() == [500, 300]
+    assert cli("runs", "resume", "each-1").code == 5
+    assert box.count("refund") == before + 2
+    assert approve() == [100]
+    assert cli("runs", "resume", "each-1").code == 5
+    assert box.count("refund") == before + 3
+    assert approve() == [None]
+    assert cli("runs", "resume", "each-1").code == 0
+    assert (box.count("refund"), box.count("customer")) == (before + 3, people + 1)

@@ -84,6 +84,35 @@ BAD: list[tuple[str | list[str], str, int]] = [
         f"unknown connection 'mian'; did you mean 'main'?; {{folder}}/connections.yaml has: {HAVE}",
         3,
     ),
+    (
+        f"{LIST} --params @~nobody-of-this-name/x.json",
+        "--params @~nobody-of-this-name/x.json: can't read it: there is no such home folder",
+        2,
+    ),
+    (
+        "ledger show 99999999999999999999",
+        "invalid value for 'ID': 99999999999999999999 is not in the range 1<=x<=9223372036854775807 (see "
+        "`spojit-stripe ledger show --help`)",
+        2,
+    ),
+    (
+        "ledger resolve 99999999999999999999",
+        "invalid value for 'ID': 99999999999999999999 is not in the range 1<=x<=9223372036854775807 (see "
+        "`spojit-stripe ledger resolve --help`)",
+        2,
+    ),
+    (
+        "ledger list --limit 99999999999999999999",
+        "invalid value for '--limit': 99999999999999999999 is not in the range 1<=x<=1000000000 (see "
+        "`spojit-stripe ledger list --help`)",
+        2,
+    ),
+    (
+        f"{LIST} --run-id sk_test_Abcdefgh12345678",
+        "run id: holds what looks like a secret, and it is recorded; take another",
+        2,
+    ),
+    ("sandbox --host \udcff", "'\\udcff' is not an address of this machine", 3),
     ("call list-charges", f"which connection? Name one with --connection: {HAVE}", 2),
     (
         "call list-charges --connections {folder}/broken.yaml",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import resource
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +102,6 @@ def test_near_ids(cli, asked) -> None:
 
 
 def test_nothing_that_a_waiting_run_needs_is_pruned(cli, asked, folder: Path) -> None:
-    import sqlite3
-
     cli("run", "small.yaml", "--run-id", "small-1")
     with sqlite3.connect(folder / "state" / "ledger.db") as db:
         db.execute("UPDATE runs SET created = created - 99999, finished = finished - 99999")
@@ -110,6 +111,25 @@ def test_nothing_that_a_waiting_run_needs_is_pruned(cli, asked, folder: Path) ->
     assert [path.name for path in (folder / "state" / "runs").iterdir()] == ["asked-1"]
     cli("approvals", "approve", asked)
     assert cli("runs", "resume", "asked-1").code == 0
+
+
+def test_a_run_that_can_not_be_pruned_stops_no_other(cli, folder: Path) -> None:
+    """Another process holds it, for it is being resumed."""
+    (folder / "small.yaml").write_text(SET)
+    for name in ("small-1", "small-2", "small-3"):
+        cli("run", "small.yaml", "--run-id", name)
+    with sqlite3.connect(folder / "state" / "ledger.db") as db:
+        db.execute("UPDATE runs SET finished = finished - 99999")
+    db.close()
+    with (folder / "state" / "runs" / "small-2" / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pruned = cli("runs", "prune", "--older-than", "1h", "--json")
+    assert (pruned.code, pruned.json["pruned"], pruned.json["kept"]) == (8, ["small-3", "small-1"], 1)
+    told, count = pruned.err.splitlines()
+    assert re.fullmatch(r"run small-2 is kept: run small-2 is being run by another process \(process [0-9]+\)", told)
+    assert count == f"2 runs pruned, {pruned.json['freed_bytes']:,} bytes freed; 1 kept, 1 of them could not be pruned"
+    assert cli("runs", "prune", "--older-than", "1h").code == 0
+    assert [*(folder / "state" / "runs").iterdir()] == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "no database"])
@@ -185,3 +205,21 @@ def test_a_relative_state_folder_is_found_again_from_elsewhere(cli, asked, folde
     done = cli("--state", "../here", "runs", "resume", "rel-1")
     assert (done.code, json.loads(done.out)["n"]) == (0, 3)
     assert list((folder / "deeper").iterdir()) == []
+
+
+def test_names_that_can_not_be_recorded_are_refused_before_anything_begins(cli, folder: Path) -> None:
+    """A folder named in Latin-1, and a run named like a key."""
+    odd = folder / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    for file in (folder / "small.yaml", odd / "small.yaml"):
+        file.write_text(SET)
+    told = "is no UTF-8, and a run is recorded with it: name it otherwise\n"
+    for words in (("run", str(odd / "small.yaml")), ("--state", str(odd / "state"), "run", "small.yaml")):
+        ran = cli(*words)
+        assert (ran.code, ran.err.startswith("error: '"), ran.err.endswith(told)) == (3, True, True)
+    ran = cli("run", "small.yaml", "--run-id", "sk_test_Abcdefgh12345678")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: the run id holds what looks like a secret, and it is recorded; take another\n",
+    )
+    assert cli("runs", "list", "--json").json == []

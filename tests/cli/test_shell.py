@@ -164,6 +164,22 @@ def test_help_imports_nothing_heavy() -> None:
 # Streams
 
 
+def test_ctrl_c_while_the_program_loads() -> None:
+    """Before there is a command line that could say it."""
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'spojit_stripe.cli.app':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from spojit_stripe.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_line(folder: Path) -> None:
     """Whether standard output or a file is full."""
@@ -204,6 +220,23 @@ def test_closed_streams(folder: Path) -> None:
             check=False,
         )
         assert (ran.returncode, "rror" in ran.stderr) == (0, False)
+
+
+def test_a_closed_standard_input(cli, folder: Path) -> None:
+    """It holds nothing, and nobody is asked there."""
+    closed = {"preexec_fn": lambda: os.close(0)}
+    asked = shell("call", "list-charges", *MAIN, "--params", "@-", **closed)
+    assert (asked.returncode, asked.stderr) == (
+        2,
+        "error: --params @-: not valid JSON at line 1, column 1: expecting value\n",
+    )
+    (folder / "asked.yaml").write_text('name: asked\nnodes: [{id: ask, type: human, message: "Go on?"}]\n')
+    approval = cli("run", "asked.yaml", "--run-id", "asked-1", "--json").json["approvals"][0]["approval"]
+    decided = shell("approvals", "approve", approval, **closed)
+    assert (decided.returncode, decided.stderr.splitlines()[1:]) == (
+        0,
+        ["run asked-1 waits for this: `spojit-stripe runs resume asked-1` goes on with it"],
+    )
 
 
 def test_an_old_terminal(folder: Path) -> None:

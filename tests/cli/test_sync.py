@@ -51,6 +51,15 @@ def test_a_dry_run_of_a_later_run_tells_since_when(cli: Cli) -> None:
     assert '"type": "product.*"' in ran.out
 
 
+def test_a_dry_run_of_a_whole_run_tells_that_everything_would_be_read(cli: Cli) -> None:
+    cli("sync", "products", "--to", "sqlite:///shop.db", "--connection", "main")
+    ran = cli("sync", "products", "--to", "sqlite:///shop.db", "--connection", "main", "--full", "--dry-run")
+    assert ran.code == 0
+    assert "all again" in ran.out
+    assert "/v1/events" not in ran.out
+    assert "products: asked for; everything would be read again" in ran.err
+
+
 def test_all_stands_for_every_resource(cli: Cli) -> None:
     ran = cli("sync", "all", "--to", "x.parquet", "--connection", "main", "--dry-run", "--json")
     assert len({one["resource"] for one in ran.json}) == 11
@@ -123,6 +132,23 @@ def test_payouts_are_reconciled_from_tables_and_from_stripe(cli: Cli, folder: Pa
     assert asked["reconciled"] is True
     assert asked["currencies"][0]["net"] == ran.json[0]["net"] == asked["amount"]
     assert cli("reconcile", "po_none", "--in", "sqlite:///shop.db").code == 2
+
+
+def test_a_payout_that_came_back_is_no_exception_unless_it_was_asked_about(cli: Cli, box: Sandbox) -> None:
+    api = stripe.StripeClient(box.secret_key, base_addresses={"api": box.url}).v1
+    payout = next(one["id"] for one in box.objects("payout") if one["status"] == "paid" and one["automatic"])
+    box.fail_payout(payout)
+    assert api.payouts.retrieve(payout).status == "failed"
+    cli("sync", "payouts", "balance_transactions", "--to", "sqlite:///shop.db", "--connection", "main")
+    ran = cli("reconcile", "--in", "sqlite:///shop.db")
+    assert ran.code == 0, ran.err
+    assert "all add up, 1 returned to the balance" in ran.err
+    assert [line.split()[-1] for line in ran.out.splitlines() if payout in line] == ["returned"]
+    for arguments in ((payout, "--in", "sqlite:///shop.db"), (payout, "--connection", "main")):
+        one = cli("reconcile", *arguments)
+        assert one.code == 8
+        assert "1 payout: all add up, 1 returned to the balance" in one.err
+        assert "returned" in one.out
 
 
 def test_a_payout_that_does_not_add_up_is_an_exception(cli: Cli, folder: Path) -> None:

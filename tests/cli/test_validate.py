@@ -93,6 +93,12 @@ def test_a_file_that_cant_be_read(ran, make, message: str) -> None:
     assert err.splitlines()[0] == f"error: {message}"
 
 
+def test_only_files_that_were_read_are_counted(ran) -> None:
+    """An error beside `no faults` would be read as none."""
+    assert ran("validate", "nowhere.yaml")[2] == "error: can't read nowhere.yaml: No such file or directory\n"
+    assert ran("validate", "nowhere.yaml", "good.yaml")[2].splitlines()[1] == "1 file: no faults, no warnings"
+
+
 def test_no_yaml_is_a_fault_with_its_place(ran) -> None:
     Path("cut.yaml").write_text("name: x\nnodes:\n  - {id: a, type: transform\n")
     code, out, _ = ran("validate", "cut.yaml")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spojit_stripe.data import ArtifactStore, SqlError, SqlLimits, Table, run_sql, sql
+from spojit_stripe.data import ArtifactStore, SqlError, SqlLimits, SqlResult, Table, run_sql, sql
 from spojit_stripe.errors import ConfigurationError, InputError, error_from_record
 from spojit_stripe.values import JsonObject, JsonValue
 
@@ -52,6 +52,14 @@ def test_sums_are_exact_beyond_what_a_float_holds(ask: Ask) -> None:
         {"currency": "usd", "amount": sum(LARGE + number for number in (0, 2, 4, 6, 8)), "n": 5},
     ]
     assert all(type(row["amount"]) is int for row in found)
+
+
+def test_a_row_under_its_tables_full_name_is_all_of_it(ask: Ask) -> None:
+    whole = _one(ask, "select charges as row from charges where id = 'ch_3'")
+    assert _one(ask, "select main.charges as row from charges where id = 'ch_3'") == whole
+    assert _one(ask, "select MAIN.\"Charges\" as row from Charges where id = 'ch_3'") == whole
+    assert _one(ask, "select count(distinct main.charges) as n from charges where object = 'charge'") == {"n": 9}
+    assert _one(ask, "select max_by(main.charges, id).surprise as s from charges") == {"s": [8]}
 
 
 def test_the_largest_integers_come_through_and_one_more_is_an_error(ask: Ask) -> None:
@@ -396,6 +404,33 @@ def test_a_large_result_is_an_artifact(store: ArtifactStore, folder: Path) -> No
     assert (result.columns, result.count) == (("i", "t"), 50_000)
     assert stored[49_999] == {"i": 49_999, "t": "x49999"}
     assert stored.description.columns == {"i": ["integer"], "t": ["string"]}
+
+
+def test_a_result_without_rows_still_has_its_columns(store: ArtifactStore, folder: Path) -> None:
+    def run(sql: str, tables: dict[str, Table]) -> tuple[SqlResult, object]:
+        out = store.spool("run-1/answer")
+        return asyncio.run(run_sql(sql, tables=tables, params={}, out=out, folder=folder)), out.finish()
+
+    kinds = "1 as i, 2::hugeint as h, 1.5 as d, 'x' as t, true as b, [1] as l, '{}'::json as j, null as n, now() as w"
+    first, rows = run(f"select {kinds} where false", {})
+    assert (first.count, rows) == (0, [])
+    kept = {"empty": Table(rows=[], schema=first.schema)}
+    second, rows = run("select sum(i) as i, sum(h) as h, max(d) as d, max(t) as t, bool_or(b) as b from empty", kept)
+    assert rows == [dict.fromkeys(("i", "h", "d", "t", "b"))]
+    again, _ = run("select * from empty", kept)
+    assert again.columns == first.columns
+    assert again.schema["properties"] == {  # type: ignore[comparison-overlap]
+        "i": {"type": "integer"},
+        "h": {"type": "integer"},
+        "d": {"type": "string"},
+        "t": {"type": "string"},
+        "b": {"type": "boolean"},
+        "l": {"type": ["array", "object"]},
+        "j": {"type": ["array", "object"]},
+        "n": {"type": "string"},
+        "w": {"type": "string"},
+    }
+    assert second.columns == ("i", "h", "d", "t", "b")
 
 
 def test_a_cancelled_statement_ends_its_process_and_leaves_nothing(store: ArtifactStore, folder: Path) -> None:

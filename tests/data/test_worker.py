@@ -47,7 +47,7 @@ def _result(tmp_path: Path) -> list[object]:
 
 def test_a_job_gives_its_columns_and_count_and_writes_its_rows(job: Job, tmp_path: Path) -> None:
     said = run_job(job("select id, sum(amount) as s, any_value(customer) as c from charges group by id order by id"))
-    assert said == {"columns": ["id", "s", "c"], "count": 2}
+    assert said == {"columns": ["id", "s", "c"], "kinds": ["string", "integer", "string"], "count": 2}
     assert _result(tmp_path) == [{"id": "a", "s": 1, "c": "cus_1"}, {"id": "b", "s": 2, "c": "cus_2"}]
 
 

@@ -340,7 +340,7 @@ nodes:
     before = file.read_text()
     file.write_text(before.replace("till: {", f"till: {{{field}: '{value}', ", 1))
     elsewhere = Host(connections=file, state=stage.folder / "state", plugins=[stage.extras])
-    with pytest.raises(ConfigurationError, match="connection .till. leads elsewhere than when run run-1") as found:
+    with pytest.raises(ConfigurationError, match=r"connection .till. leads elsewhere than when run run-1") as found:
         Embedded(elsewhere).resume("run-1")
     assert told in found.value.message
     assert "instead of test mode, the key's own account, the default host" in found.value.message

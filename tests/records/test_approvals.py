@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spojit_stripe.errors import InputError
+from spojit_stripe.policy import Rules
 from spojit_stripe.records import Approvals, Records
 from spojit_stripe.testing import FakeClock
-from spojit_stripe.values import Amount, Effect, Preview
+from spojit_stripe.values import Amount, Effect, Position, Preview, Writes
 
 PREVIEW = Preview(
     tool="t",
@@ -64,6 +68,26 @@ def test_a_note_is_redacted(approvals: Approvals) -> None:
     assert found.note == "sk_live_***"
 
 
+def test_a_reason_is_redacted(approvals: Approvals) -> None:
+    """Also that of a question, which its author wrote."""
+    assert approvals.ask("d" * 64, "run_1", PREVIEW, "for sk_live_A1b2C3d4E5f6G7h8").reason == "for sk_live_***"
+    asked = approvals.ask_person("e" * 64, "run_1", {}, reason="is sk_live_A1b2C3d4E5f6G7h8 right?", seconds=60)
+    assert asked.reason == "is sk_live_*** right?"
+
+
+def test_who_decides_a_moment_late_is_told_what_was_decided(approvals: Approvals, tmp_path: Path) -> None:
+    asked = ask(approvals)
+    faster = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False)
+    faster.execute("BEGIN IMMEDIATE")
+    faster.execute("UPDATE approvals SET state = 'approved', decided = 1")
+    committing = threading.Timer(0.2, faster.execute, ["COMMIT"])
+    committing.start()
+    with pytest.raises(InputError, match="is approved already"):
+        approvals.decide(asked, "approved", who="bob")
+    committing.join()
+    faster.close()
+
+
 @pytest.mark.parametrize("decision", ["approved", "rejected"])
 def test_a_decision_is_final(approvals: Approvals, decision) -> None:  # type: ignore[no-untyped-def]
     asked = ask(approvals)
@@ -94,3 +118,36 @@ def test_approvals_are_listed_by_state_newest_first(approvals: Approvals, clock:
     assert [found.id for found in approvals.list()] == [second, first]
     assert [found.id for found in approvals.list(state="pending")] == [second]
     assert approvals.list(state="used") == []
+
+
+def test_plans_of_two_owners_are_decided_and_used_each_by_itself(approvals: Approvals) -> None:
+    rules = Rules(writes=Writes.PLAN, allow_live=False, pins={}, policies=())
+
+    def plan(digest: str, owner: str) -> tuple[int, str]:
+        at = Position(run_id="run_1", node=f"{owner}{digest}")
+        preview = replace(PREVIEW, idempotency_key=digest)
+        number, approval = approvals.plan(digest, at, preview, "why", rules, owner=owner)
+        return number, approval.id
+
+    assert [plan(digest, "one")[0] for digest in ("a", "b")] == [1, 2]
+    assert plan("c", "two")[0] == 1
+    assert [plan("d", "")[0], plan("b", "one")[0]] == [1, 2]
+    _, of_two = plan("c", "two")
+    pending = {
+        one.id: [call["idempotency_key"] for call in one.preview["calls"]] for one in approvals.list(state="pending")
+    }
+    assert sorted(pending.values()) == [["a", "b"], ["c"], ["d"]]
+    assert [len(one.preview["calls"]) for one in approvals.list(state="superseded")] == [1]
+    approvals.decide(of_two, "approved", who="ann")
+    assert [approvals.may_run_planned(digest, "run_1", "c") for digest in "abcd"] == [False, False, True, False]
+
+
+def test_what_nobody_decided_in_time_is_listed_as_expired(approvals: Approvals, clock: FakeClock) -> None:
+    old = ask(approvals, "a" * 64)
+    clock.advance(7 * 86_400 + 1)
+    new = ask(approvals, "b" * 64)
+    assert [one.id for one in approvals.list(state="pending")] == [new]
+    (expired,) = approvals.list(state="expired")
+    assert (expired.id, expired.standing(clock()), expired.state) == (old, "expired", "pending")
+    assert ask(approvals, "a" * 64) == old  # asked anew
+    assert approvals.list(state="expired") == []

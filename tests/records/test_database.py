@@ -5,12 +5,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.errors import ConfigurationError, InputError
 from spojit_stripe.records import Database, Records, state_folder
 
 
@@ -149,6 +150,27 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere, so the answer is made up
     with pytest.raises(ConfigurationError, match="the file is read-only"):
         Database(tmp_path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_told(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(file_in(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"ledger\.db is no file; choose another folder"):
+        Database(tmp_path)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="File name too long; choose another folder"):
+        Records.exist_in(tmp_path / ("x" * 300))
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    """A byte of the command line that is no UTF-8, say."""
+    records = Records(tmp_path)
+    for look in (records.runs.get, records.approvals.get, lambda text: [*records.ledger.entries(run_id=text)]):
+        with pytest.raises(InputError, match=r"'caf\\udce9' is no valid text"):
+            look("caf\udce9")
+    records.close()
 
 
 def test_threads_share_one_connection(tmp_path: Path) -> None:

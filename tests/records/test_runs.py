@@ -51,6 +51,19 @@ def a_run(run_id: str = "run-1", **fields: object) -> Run:
     return Run(**{**given, **fields})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("state", RunState)
+def test_only_what_has_not_ended_is_cancelled(runs: Runs, state: RunState) -> None:
+    """And what is cancelled is not overwritten by where its process says that it stands."""
+    runs.create(a_run(state=state))
+    runs.wait("run-1", "approval:1", "run-1")
+    assert runs.cancel("run-1") is (state in (RunState.RUNNING, RunState.WAITING))
+    assert len(runs.waits()) == (1 if state.ended else 0)
+    if not state.ended:
+        runs.set_state("run-1", RunState.WAITING)
+        found = runs.get("run-1")
+        assert (found.state, found.finished is None) == (RunState.CANCELLED, False)
+
+
 def test_a_run_is_created_once(runs: Runs) -> None:
     assert runs.create(a_run())
     assert not runs.create(a_run(inputs={"n": 2}))

@@ -183,6 +183,7 @@ def test_what_stops_a_start(tmp_path) -> None:
             ({"port": 70_000}, "is not a port"),
             ({"host": "no.such.host.invalid", "port": 0}, "is not an address"),
             ({"host": "192.0.2.1", "port": 0}, "is not an address"),
+            ({"host": "\udcff", "port": 0}, "is not an address"),
             ({"state": text, "port": 0}, "is not a state file of the sandbox"),
             ({"state": foreign, "port": 0}, "another program's database"),
             ({"state": tmp_path, "port": 0}, "can't open the state file"),

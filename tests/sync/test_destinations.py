@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def rows_in(place: str, table: str = "customers") -> list[dict[str, Any]]:
     """The rows of a table, by name."""
     if place.startswith("sqlite"):
-        import sqlite3
-
         db = sqlite3.connect(place.removeprefix("sqlite:///"))
         cursor = db.execute(f"SELECT * FROM {table} ORDER BY id")
         found = [dict(zip([one[0] for one in cursor.description], row, strict=True)) for row in cursor]
@@ -151,10 +151,51 @@ def test_state_is_remembered_with_the_rows(place: str) -> None:
         assert destination.prepare(CUSTOMERS, COLUMNS) == State()
         destination.save(CUSTOMERS, [customer("a", 10)], state)
     again = destination_of(place)
-    assert again.peek(CUSTOMERS) == state
+    assert again.peek(CUSTOMERS, ME) == state
     with again.opened(ME):
         assert again.prepare(CUSTOMERS, COLUMNS) == state
     assert rows_in(place)[0]["name"] == "a"
+
+
+def test_of_what_was_taken_away_nothing_is_remembered(place: str) -> None:
+    """Also what waited to be merged belonged to it."""
+    save(place, [customer("a", 10)], state=State(as_of=7))
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        destination.save(CUSTOMERS, [customer("b", 11, id="cus_2")], State(as_of=8))
+    if place.endswith(".parquet"):
+        (Path(place) / "customers.parquet").unlink()
+    elif place.startswith("sqlite"):
+        with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as db:
+            db.execute("DROP TABLE customers")
+    else:
+        with psycopg.connect(place) as db:
+            db.execute("DROP TABLE customers")
+    for again in (destination_of(place), destination_of(place)):
+        assert again.peek(CUSTOMERS, ME) == State()
+        with again.opened(ME):  # a run that is killed before it wrote anything
+            assert again.prepare(CUSTOMERS, COLUMNS) == State()
+    save(place, [customer("c", 12, id="cus_3")], state=State(as_of=9))
+    assert [row["id"] for row in rows_in(place)] == ["cus_3"]
+    assert destination_of(place).peek(CUSTOMERS, ME) == State(as_of=9)
+
+
+def test_all_that_is_overdue_is_found(place: str) -> None:
+    """More than are asked for at a time."""
+    resource = RESOURCES["balance_transactions"]
+    due = {"object": "balance_transaction", "created": 5, "status": "pending"}
+    rows = [
+        row_of({**due, "id": f"txn_{number}", "available_on": number}, resource, resource.columns, 10)
+        for number in range(1_201)
+    ]
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(resource, resource.columns)
+        destination.save(resource, rows, State())
+        destination.finish(resource)
+        assert {*destination.overdue(resource, 1_100)} == {f"txn_{number}" for number in range(1_101)}
+        assert destination.pending_since(resource, 1_100, 2_000) == 5
 
 
 def test_another_account_or_mode_is_refused(place: str) -> None:
@@ -169,6 +210,8 @@ def test_another_account_or_mode_is_refused(place: str) -> None:
     ):
         with pytest.raises(ConfigurationError, match=text), destination_of(place).opened(other):
             pass
+        with pytest.raises(ConfigurationError, match=text):
+            destination_of(place).peek(CUSTOMERS, other)
 
 
 def test_a_database_is_free_as_soon_as_a_run_has_ended(database: str) -> None:
@@ -307,6 +350,9 @@ def test_a_file_is_only_for_its_owner(shop: Shop) -> None:
         ("sqlite:////tmp", "is a folder"),
         ("mysql://root:geheim@h/x", r"'mysql://\*\*\*' is no place"),
         ("file.db", "is no place to sync to; write sqlite:///file.db"),
+        ("host=h user=me password=geheim", r"'\*\*\*' is no place to sync to"),
+        ("me:geheim@h/shop", r"'\*\*\*' is no place to sync to"),
+        ("sqlite://me:geheim@h/shop", r"'\*\*\*' names no file"),
         ("", "is no place"),
         ("postgresql://u:ge heim@[::1/x", "the PostgreSQL URL is none"),
         ("postgresql://u:geheim@h:port/x", "the PostgreSQL URL is none"),
@@ -435,6 +481,8 @@ def test_a_password_is_in_no_error(shop: Shop, postgres: str) -> None:
         f"{postgres}/nowhere",
         "postgresql://u:geheim@127.0.0.1:9/x",
         "postgresql://u:geheim@127.0.0.1/x?nonsense=1",
+        "postgresql://127.0.0.1:9/x?user=u&password=geheim&sslmode=geheim",
+        "postgresql://127.0.0.1:9/x?pass%77ord=g%65heim&sslmode=geheim",
     ):
         with pytest.raises(ConfigurationError, match="can't sync to postgresql://") as caught:
             shop.sync("charges", to=url)

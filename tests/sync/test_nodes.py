@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from spojit_stripe.engine import Bundle, Embedded
+from spojit_stripe.errors import InputError
 from spojit_stripe.host import Host
 from spojit_stripe.records import Run, RunState
 from spojit_stripe.sandbox import sandbox
+from spojit_stripe.sync.passwords import passwords_in
 
 NODES = """
 name: copies
@@ -43,12 +45,12 @@ nodes:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the workflow on a seeded sandbox; gives the run, and that sandbox's objects by kind."""
 
-    def go(**inputs: str) -> tuple[Run, dict[str, list[dict[str, Any]]]]:
+    def go(text: str = NODES, **inputs: str) -> tuple[Run, dict[str, list[dict[str, Any]]]]:
         with sandbox(seed=5) as box:
             monkeypatch.setenv("SHOP_KEY", box.secret_key)
             about = f"{{connector: stripe, secret_key: '${{env:SHOP_KEY}}', mode: test, base_url: '{box.url}'}}"
             (tmp_path / "connections.yaml").write_text(f"connections: {{shop: {about}}}\n")
-            (tmp_path / "copies.yaml").write_text(NODES)
+            (tmp_path / "copies.yaml").write_text(text)
             objects = {kind: box.objects(kind) for kind in ("payout", "product")}
             given = {"payout": objects["payout"][0]["id"], **inputs}
             with Host(connections=tmp_path / "connections.yaml", state=tmp_path / "state") as host:
@@ -76,6 +78,10 @@ def test_a_workflow_keeps_a_copy_and_reconciles(run: Any, tmp_path: Path, monkey
             "postgresql://me:secret-word@localhost/shop",
             "to: holds a password, and workflows are recorded; write ${env:",
         ),
+        (
+            "postgresql://localhost/shop?user=me&password=secret-word",
+            "to: holds a password, and workflows are recorded; write ${env:",
+        ),
         ("${env:NOT_SET_HERE}", "to: the environment variable NOT_SET_HERE is not set"),
         ("nowhere", "--to: 'nowhere' is no place to sync to"),
     ],
@@ -86,3 +92,39 @@ def test_a_place_that_is_no_good_fails_the_node_in_one_line(run: Any, to: str, l
     assert failed.error["node"] == "copy"
     assert failed.error["message"].startswith(line)
     assert "secret-word" not in json.dumps(failed.error)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "postgresql://me:secret-word@localhost/shop",
+        "postgresql://me:secret-word@{{ input.to }}/shop",
+        "postgresql://{{ input.to }}:secret-word@localhost/shop",
+        "{{ 'postgresql://me:secret-word@localhost/' ~ input.to }}",
+        "postgresql://localhost/shop?user=me&password=secret-word",
+        "postgresql:///shop?sslpassword=secret-word&host={{ input.to }}",
+        "postgresql:///shop?pass%77ord=secret-word",
+    ],
+)
+def test_a_password_in_a_file_is_found_before_anything_of_it_is_recorded(run: Any, tmp_path: Path, to: str) -> None:
+    with pytest.raises(InputError, match=r"to: holds a password, and workflows are recorded") as caught:
+        run(NODES.replace('"{{ input.to }}"', f'"{to}"'), to="x")
+    assert "secret-word" not in repr(caught.value.to_json())
+    (tmp_path / "copies.yaml").unlink()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"secret-word" in path.read_bytes()]
+    assert kept == []
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "sqlite:///{{ input.to }}.db",
+        "folder:2@x.parquet",
+        "${env:SHOP_URL}",
+        "postgresql://me@localhost:5432/shop?options=-csearch_path%3Dstripe",
+        "postgresql://one:5432,two:5433/shop?application_name=me@here",
+        "postgresql:///shop?passfile=/home/me/.pgpass",
+    ],
+)
+def test_a_place_without_a_password_is_fine(to: str) -> None:
+    assert passwords_in(to) == set()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 
 from spojit_stripe.errors import ConfigurationError, InputError, InvalidRequestError, ServiceError, UnavailableError
 from spojit_stripe.sync import destination_of, reconcile, reconcile_payout
+from spojit_stripe.sync.views import VIEWS
 from spojit_stripe.testing import Workbench
 from spojit_stripe.values import JsonObject
 from spojit_stripe.wire.connector import StripeConnector
@@ -102,9 +104,19 @@ def test_the_payouts_own_transaction_is_not_among_what_it_settled() -> None:
     assert reconcile(expanded, [own, moved("charge", 10_000, 320)])["reconciled"] is True
 
 
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_a_payout_that_came_back_is_told_apart(status: str) -> None:
+    """It adds up, and nothing of it is at the bank."""
+    result = reconcile({**PAYOUT, "amount": 9_680, "status": status}, [moved("charge", 10_000, 320)])
+    assert (result["outcome"], result["reconciled"]) == ("returned", False)
+    assert result["currencies"][0]["variance"] == 0
+    wrong = reconcile({**PAYOUT, "amount": 9_679, "status": status}, [moved("charge", 10_000, 320)])
+    assert wrong["outcome"] == "unreconciled"
+
+
 def test_one_unit_is_found() -> None:
     result = reconcile({**PAYOUT, "amount": 9_679}, [moved("charge", 10_000, 320)])
-    assert result["reconciled"] is False
+    assert (result["reconciled"], result["outcome"]) == (False, "unreconciled")
     assert result["currencies"][0]["variance"] == -1
 
 
@@ -144,9 +156,9 @@ def test_what_is_no_transaction_is_refused(broken: JsonObject) -> None:
 
 def test_a_manual_or_unfinished_payout_is_never_called_reconciled() -> None:
     manual = reconcile({**PAYOUT, "amount": 5, "automatic": False}, [])
-    assert (manual["reconciled"], manual["currencies"]) == (False, [])
+    assert (manual["reconciled"], manual["outcome"], manual["currencies"]) == (False, "manual", [])
     unfinished = reconcile({**PAYOUT, "reconciliation_status": "in_progress"}, [])
-    assert unfinished["reconciled"] is False
+    assert (unfinished["reconciled"], unfinished["outcome"]) == (False, "open")
 
 
 # From Stripe and from tables
@@ -167,6 +179,72 @@ def test_every_seeded_payout_adds_up_and_the_view_says_what_stripe_says(seeded: 
         (line,) = ask(seeded, str(row["payout"]))["currencies"]
         assert {part: line[part] for part in PARTS} == {part: row[part] for part in PARTS}
         assert destination_of(place).reconciliation(str(row["payout"])) == [row]
+
+
+@pytest.mark.parametrize("form", ["sqlite:///{}/shop.db", "{}/shop.parquet"])
+def test_a_payout_that_failed_is_returned_there_and_paid_by_a_later_one(shop: Shop, api, form: str) -> None:
+    shop.box.pay_out("daily")
+    api.charges.create({"amount": 1999, "currency": "usd", "source": "tok_visa"})
+    shop.box.advance(10 * DAY)
+    (first,) = [one["id"] for one in shop.box.objects("payout")]
+    shop.box.fail_payout(first)
+    shop.box.advance(5 * DAY)
+    place = form.format(shop.folder)
+    assert shop.sync(*NEEDED, to=place).exit_code == 0
+    rows = destination_of(place).reconciliation(None)
+    told = {row["payout"] == first: (row["outcome"], row["reconciled"], row["variance"]) for row in rows}
+    assert told == {True: ("returned", 0, 0), False: ("reconciled", 1, 0)}
+    assert [ask(shop, str(row["payout"]))["outcome"] for row in rows] == [row["outcome"] for row in rows]
+
+
+def test_a_view_gets_its_new_column_beside_the_old_ones(shop: Shop, postgres: str) -> None:
+    """PostgreSQL replaces a view only where its columns stay and new ones come last."""
+    sql = VIEWS["payout_reconciliation"].sql
+    older = sql[: sql.index(",\n    CASE WHEN NOT (")] + sql[sql.index("\nFROM (") :]
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as db:
+        db.execute("DROP DATABASE IF EXISTS views WITH (FORCE)")
+        db.execute("CREATE DATABASE views")
+    place = f"{postgres}/views"
+    shop.sync(*NEEDED, to=place)
+    with psycopg.connect(place) as db:
+        db.execute("DROP VIEW payout_reconciliation")
+        db.execute(f"CREATE VIEW payout_reconciliation AS {older}")
+    assert shop.sync(*NEEDED, to=place).exit_code == 0
+    with psycopg.connect(place) as db:
+        columns = [one.name for one in db.execute("SELECT * FROM payout_reconciliation").description or ()]
+    assert columns[-2:] == ["reconciled", "outcome"]
+
+
+def test_a_payout_whose_list_is_refused_keeps_no_other_from_its_links(shop: Shop, api) -> None:
+    shop.box.pay_out("daily")
+    for _ in range(110):
+        api.charges.create({"amount": 1999, "currency": "usd", "source": "tok_visa"})
+        shop.box.advance(DAY)
+    shop.box.advance(10 * DAY)
+    payouts = [one["id"] for one in sorted(shop.box.objects("payout"), key=lambda one: (one["created"], one["id"]))]
+    assert len(payouts) > 100
+    shop.box.fail("GET", "/v1/balance_transactions", params={"payout": payouts[0]}, status=400, message="no", times=0)
+    report = shop.sync(*NEEDED)
+    assert report.exit_code == 8
+    assert [*report.resources[-1].failed] == [payouts[0]]
+    linked = {name for (name,) in shop.ask("SELECT DISTINCT payout FROM payout_transactions")}
+    assert linked == {*payouts[1:]}
+    shop.box.clear_faults()
+    assert shop.sync(*NEEDED).exit_code == 0
+    assert shop.ask("SELECT count(DISTINCT payout) FROM payout_transactions") == [(len(payouts),)]
+
+
+def test_too_many_refused_lists_are_a_failure_of_the_whole(shop: Shop, api) -> None:
+    shop.one("payouts")
+    row = "INSERT INTO payouts (id, created, automatic, digest, synced_at) VALUES (?, 5, 1, '', 5)"
+    for number in range(201):
+        shop.change(row, f"po_{number}")
+    report = shop.sync("payout_transactions")
+    assert report.exit_code == 8
+    links = report.resources[-1]
+    assert "the transactions of more than 100 payouts could not be read; the last one: No such payout" in str(
+        links.error
+    )
 
 
 def test_links_are_read_once(seeded: Shop) -> None:

@@ -14,7 +14,7 @@ import stripe
 
 from spojit_stripe.errors import AccessError, ConfigurationError, InputError, ServiceError, UnavailableError
 from spojit_stripe.sync import RESOURCES
-from spojit_stripe.sync.work import OVERLAP
+from spojit_stripe.sync.gap import OVERLAP
 from tests.sync.conftest import DAY, NOW, Shop
 
 pytestmark = pytest.mark.long

@@ -64,6 +64,11 @@ def test_what_is_no_id_is_refused(customer: Any) -> None:
         bind("get-customer", {"customer": customer})
 
 
+def test_what_can_not_be_encoded_is_refused_before_anything_is_recorded() -> None:
+    with pytest.raises(InputError, match="square bracket"):
+        bind("create-customer", {"metadata": {"a[b]": "x"}})
+
+
 def test_a_write_has_the_effect_of_the_reviewed_table() -> None:
     charge = {"amount": 100, "currency": "usd", "customer": "cus_1"}
     assert bind("create-charge", charge).effect is Effect.MONEY
@@ -237,6 +242,8 @@ REFUSED: list[tuple[tuple[Any, Any, Any], str]] = [
     (("GET", "/v1/customers/{customer}", {}), "put an id"),
     (("GET", 5, {}), "path"),
     (("GET", "/v1/charges", []), "params: an object"),
+    (("POST", "/v1/charges", {"amount": 5, "currency": "usd", "metadata": {"a[b]": "x"}}), "square bracket"),
+    (("POST", "/v1/charges", {"amount": 5, "currency": "usd", "description": "\ud800"}), "no valid text"),
     (("POST", "/v1/files", {"purpose": "x"}), "takes a file"),
     (("GET", "/v1/quotes/qt_1/pdf", {}), "answers with a file"),
     (("POST", "/v2/billing/meter_event_stream", {"events": []}), "meter event session"),

@@ -11,6 +11,7 @@ import pytest
 from spojit_stripe.connection import Connections
 from spojit_stripe.connector import Connector
 from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.values import JsonObject
 from spojit_stripe.workflow import NodeType, PluginNode, Vocabulary, check_workflow, load_workflow, read_workflow
 
 SCHEMA = {
@@ -22,6 +23,9 @@ SCHEMA = {
     },
     "required": ["room"],
 }
+
+
+ANY = {"room": {}}
 
 
 async def _run(fields: Any, context: Any) -> Any:
@@ -92,6 +96,28 @@ def test_a_connection_that_a_plug_ins_node_names_is_looked_for(
     assert [
         str(fault) for fault in (*faults, *check_workflow(workflow, connectors, Connections.load(file)))
     ] == warnings
+
+
+def test_a_node_type_says_of_its_keys_what_a_schema_cannot() -> None:
+    """As they stand in the file, templates and all, and at the place of their key."""
+
+    def faults(fields: JsonObject) -> tuple[str, ...]:
+        return ("room: is the boss's own",) if "boss" in str(fields.get("room")) else ()
+
+    vocabulary = Vocabulary(
+        {"chat": NodeType(name="chat", schema={**SCHEMA, "properties": ANY}, run=_run, faults=faults)}
+    )
+    for room, lines in (
+        ("'boss {{ input.n }}'", ["x.yaml:2:29: room: is the boss's own"]),
+        ("[boss]", ["x.yaml:2:29: room: is the boss's own"]),
+        ("finance", []),
+    ):
+        text = (
+            f"name: x\nnodes: [{{id: a, type: chat, room: {room}}}]\n"
+            "inputs: {type: object, properties: {n: {}}}\n"
+        )
+        _, found = read_workflow(text, "x.yaml", vocabulary)
+        assert [str(fault) for fault in found] == lines
 
 
 def test_a_plug_ins_node_knows_its_kind_and_its_templates() -> None:
