@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from array import array
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import accumulate, pairwise
 from typing import Final, TypeAlias
 
 from spojit_stripe.errors import ConfigurationError
@@ -14,9 +16,8 @@ from spojit_stripe.wire.listing.page import Raw
 __all__ = ["Segment", "Spill"]
 
 _IN_MEMORY: Final = 4 * 1024 * 1024  # bytes; what is smaller never touches the disk
-_BETWEEN: Final = b"\0"  # no JSON text has it
 
-Segment: TypeAlias = tuple[int, int]  # offset and length
+Segment: TypeAlias = tuple[int, int, int]  # offset, length, and how many objects
 
 
 class Spill:
@@ -34,7 +35,9 @@ class Spill:
         self._end = 0
 
     def put(self, objects: Sequence[Raw]) -> Segment:
-        text = _BETWEEN.join(objects)
+        # Their lengths lie before them: a search for their ends would cost more than the reading.
+        lengths = array("Q", [memoryview(raw).nbytes for raw in objects])
+        text = b"".join([lengths.tobytes(), *objects])
         try:
             self._file.seek(self._end)
             self._file.write(text)
@@ -44,12 +47,16 @@ class Spill:
                 "folder, or read in `order: any`, which keeps nothing aside"
             ) from None
         start, self._end = self._end, self._end + len(text)
-        return start, len(text)
+        return start, len(text), len(objects)
 
     def take(self, segment: Segment) -> list[bytes]:
-        start, length = segment
+        start, length, count = segment
         self._file.seek(start)
-        return self._file.read(length).split(_BETWEEN)
+        text = self._file.read(length)
+        lengths = array("Q")
+        at = count * lengths.itemsize
+        lengths.frombytes(text[:at])
+        return [text[begin:end] for begin, end in pairwise(accumulate(lengths, initial=at))]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what it still had to write is of no use

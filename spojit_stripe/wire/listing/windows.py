@@ -23,9 +23,9 @@ _REACH: Final = 8  # times as far as what lies before it, the open end is expect
 _STEP: Final = 0.2  # times as far as what lies before it, the open end is moved at once
 _LEAST_STEP: Final = 8  # pages
 _TRUSTED: Final = 1000  # pages; how far ahead of what was read the open end is moved on trust
-# Pages expected to be left after the one under way, to divide a window: with less than half a page
-# more is lost where windows end than is won by not waiting.
-_WORTH: Final = 0.5
+# Pages expected to be left after the one under way, to divide a window. What little is left costs a request
+# in any case, unless it was a wrong guess.
+_WORTH: Final = 0.3
 _FEW: Final = 3.0  # pages with the one under way, of which that one is all that a window keeps
 # A window keeps a whole number of pages, as far as can be told, and a little less, so that the
 # last one is neither half empty nor followed by one with a handful of objects.
