@@ -346,7 +346,10 @@ def _check_path(node: DirectNode, params: JsonObject) -> None:
     if at not in node.params.paths or node.params.is_expression(at) or not isinstance(path, str):
         return
     if path.count("/") != node.params.written(at).count("/"):
-        raise InputError("params.path: a value in it has a slash, which no id has; give the id alone, not a path")
+        raise InputError(
+            "params.path: a value in it has a slash, which no id has; give the id alone, or write all of the path "
+            "as one expression"
+        )
 
 
 def _literals(node: AgentNode) -> tuple[str, ...]:

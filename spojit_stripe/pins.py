@@ -54,14 +54,13 @@ def bind_pinned(connector: Connector, tool: Tool, call: ToolCall, connection: Co
 def _filled(bind: Callable[[JsonObject], BoundCall], given: JsonObject, pins: Pins) -> BoundCall:
     found = _tried(bind, given)
     for name, value in pins.items():
-        if isinstance(found, InputError):
-            tried = _tried(bind, {**given, name: value})
-            if not isinstance(tried, InputError) or set(tried.faults) < set(found.faults):  # it was missing
-                given, found = {**given, name: value}, tried
+        if isinstance(found, InputError) and any(line.startswith(f"{name}: missing") for line in found.faults):
+            given = {**given, name: value}
+            found = _tried(bind, given)
     if isinstance(found, InputError):
         raise found
-    if not _makes_or_reads(found.request.method, found.request.template):
-        return found
+    if found.effect is None or not _makes_or_reads(found.request.method, found.request.template):
+        return found  # of an operation that nobody knows its path may be an object's
     for name, value in pins.items():
         if name not in {*given, *ids_in_path(found.request)}:
             tried = _tried(bind, {**given, name: value})

@@ -91,12 +91,11 @@ class Write:
         if earlier is not None:
             new_attempt = resume and earlier.may_be_tried_anew
             self._check_same_call(earlier, same_params=not new_attempt)
-            if earlier.state is State.UNSENT and earlier.digest == self.digest:
-                return await self._send_again(earlier)
-            if not new_attempt:
+            unsent = earlier.state is State.UNSENT and earlier.digest == self.digest
+            if not new_attempt and not unsent:
                 return await self._answer(earlier)
-            generation = earlier.generation + 1
-        elif self.call.once is not None:
+            generation = earlier.generation if unsent else earlier.generation + 1
+        if self.call.once is not None:
             holder = await asyncio.to_thread(
                 ledger.once, self.session.connection.name, self.bound.operation, self.call.once
             )
@@ -104,6 +103,8 @@ class Write:
                 outcome = self._answer_once(holder)
                 await asyncio.to_thread(ledger.answered_by_once, self.at, self.session.connection.name, holder)
                 return outcome
+        if earlier is not None and generation == earlier.generation:
+            return await self._send_again(earlier)
 
         ready = await self._clear(generation)
         if not isinstance(ready, _Ready):
@@ -149,7 +150,7 @@ class Write:
         held = f"once {self.call.once!r} is held by ledger entry {holder.id}"
         if holder.state is State.OPEN:
             raise OutcomeUnknownError(
-                f"{held}, which another process has under way or left behind: wait for it, or where that process is "
+                f"{held}, which another process or thread has under way or left behind: wait for it, or where that is "
                 f"gone settle it: {settle_it}"
             )
         raise OutcomeUnknownError(f"{held}, whose outcome is unknown; settle that first: {settle_it}")
@@ -261,16 +262,17 @@ class Write:
     def _approval(self, verdict: Verdict, digest: str, preview: Preview, *, again: bool = False) -> Outcome | None:
         """None where a person has approved exactly this call; `again` where it has used its approval unsent."""
         approvals = self.session.records.approvals
+        # An agent's plan is decided on when it has answered, the others' when the run ends.
+        owner = "/".join((self.at.node, *map(str, self.at.indexes))) if self.session.by_agent else ""
         if self.session.by_agent and not again:
-            approvals.check_no_repeat(digest, self.at.run_id, preview, intended=self.call.intent is not None)
+            intended = self.call.intent is not None
+            approvals.check_no_repeat(digest, self.at.run_id, preview, intended=intended, owner=owner)
         if verdict is Verdict.PLAN:
             if approvals.may_run_planned(digest, self.at.run_id, preview.connection, again=again):
                 return None
-            # An agent's plan is decided on when it has answered, the others' when the run ends.
-            owner = "/".join((self.at.node, *map(str, self.at.indexes))) if self.session.by_agent else ""
             number, plan = approvals.plan(digest, self.at, preview, preview.reason, self.session.rules, owner=owner)
             return Planned(number=number, digest=plan.digest, preview=preview)
-        approval = approvals.ask(digest, self.at.run_id, preview, preview.reason)
+        approval = approvals.ask(digest, self.at.run_id, preview, preview.reason, owner=owner)
         if approval.state == "approved" or (again and approval.state == "used"):
             return None
         if approval.state == "used":

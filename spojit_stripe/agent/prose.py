@@ -24,18 +24,21 @@ _CURRENCIES: Final = frozenset(
     szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xof xpf yer zar zmw
     """.split()  # noqa: SIM905 # a list of 135 strings would fill four screens
 )
-_WORDS: Final = frozenset(
-    ("all", "gel", "mad", "mop", "pen", "rub", "top", "try")
-)  # written small they are no currency
+# Also words; a currency only beside an amount with its decimals.
+_WORDS: Final = frozenset("all ang bob cop gel mad mop pen php rub sos std top try".split())  # noqa: SIM905 # as above
 _TIMES: Final = {"k": 3, "m": 6, "bn": 9}
 
 _NUMBER = re.compile(
-    r"(?:(?<![\w.,])|(?<=(?<!\w)[A-Z]{3}))"  # alone, or right behind a code
-    r"[-+]?\d(?:[\d,.'\u2019\u202f\u00a0]*\d)?(?!\d)(?:\s?(k|m|bn)(?![A-Za-z]))?",
+    r"(?:(?<![\w.,])|(?<=(?<!\w)(?-i:[A-Z]{3})))"  # alone, or right behind a code
+    r"[-+]?\d(?:[\d,.'\u2019\u202f\u00a0]*\d)?(?!\d)(?:\s?(k|m|bn)(?![A-Za-z&-]))?",
     re.IGNORECASE,
 )
 _BEFORE = re.compile(r"(?:(?<![A-Za-z])([A-Z]{3})|([$€£¥₹₩]))\s?[-+]?$")
 _AFTER = re.compile(r"\s?(?:([A-Z]{3}|[a-z]{3})(?![A-Za-z])|([€£¥₹₩$]))")
+
+
+_DECIMALS = re.compile(r"[.,]\d{2,3}$")
+_ANOTHER = re.compile(r"\s?[-+]?\d[\d,.]*[.,]\d{2,3}(?!\d)")
 
 
 def money_in(text: str) -> Iterator[tuple[str, int]]:
@@ -46,19 +49,22 @@ def money_in(text: str) -> Iterator[tuple[str, int]]:
     for match in _NUMBER.finditer(text):
         before = _BEFORE.search(text, max(0, match.start() - 6), match.start())
         after = _AFTER.match(text, match.end())
+        exact = _DECIMALS.search(match[0]) is not None
+        if after and not exact and _ANOTHER.match(text, after.end()):
+            after = None  # as in "in 2026 EUR 12.00"
         for found in (after, before):
-            currency = _currency(found)
+            currency = _currency(found, exact=exact)
             if found is not None and currency is not None:
                 start, end = min(match.start(), found.start()), max(match.end(), found.end())
                 yield text[start:end].strip(), _minor(match, currency)
                 break
 
 
-def _currency(found: re.Match[str] | None) -> str | None:
+def _currency(found: re.Match[str] | None, *, exact: bool) -> str | None:
     if found is None:
         return None
-    code = found[1] or _SIGNS.get(found[2], "")
-    return code.lower() if code.lower() in _CURRENCIES and code not in _WORDS else None
+    code = (found[1] or _SIGNS.get(found[2], "")).lower()
+    return code if code in _CURRENCIES and (exact or code not in _WORDS) else None
 
 
 def _minor(number: re.Match[str], currency: str) -> int:

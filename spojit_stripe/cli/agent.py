@@ -126,7 +126,9 @@ def _run(settings: Settings, host: Host, spec: AgentSpec, asked: _Asked) -> int:
     async def pause(topic: str, seconds: float | None) -> JsonValue:
         approval_id = topic.removeprefix("approval:")
         ends = None if seconds is None else time.monotonic() + seconds
-        while records.approvals.get(approval_id).state == "pending":
+        while (approval := records.approvals.get(approval_id)).state == "pending":
+            if approval.standing(host.clock()) == "expired":
+                return None
             if not asked.wait:
                 raise _WaitingError
             if ends is not None and time.monotonic() > ends:

@@ -173,8 +173,9 @@ def _what_next(host: Host, run: Run, state: str) -> list[str]:
     if state == "waiting":
         topics = [wait.topic.partition(":")[2] for wait in host.records.runs.waits(run_id=run.id)]
         found = [one for one in (host.records.approvals.find(topic) for topic in topics) if one is not None]
-        lines = [f"{one.id} is {one.state}: {one.reason}" for one in found]
-        if any(one.state == "pending" for one in found):
+        standing = [one.standing(host.clock()) for one in found]
+        lines = [f"{one.id} is {state}: {one.reason}" for one, state in zip(found, standing, strict=True)]
+        if "pending" in standing:
             lines.append("decide with `spojit-stripe approvals approve ID` or `reject ID`, then")
         return [*lines, f"{resume} goes on"]
     advice = {

@@ -197,7 +197,10 @@ class Embedded:
             known = durable.cancel(run.engine, run_id)
         if not runs.cancel(run_id):
             ended = runs.get(run_id)
-            if run.state.ended or ended.state is not RunState.CANCELLED:
+            cut_off = ended.state is RunState.CANCELLED and self.is_held(
+                run_id
+            )  # an earlier attempt, noted and no more
+            if (run.state.ended and not cut_off) or ended.state is not RunState.CANCELLED:
                 raise InputError(f"run {run_id} is {ended.state}, so there is nothing to cancel")
         if not known:  # the process that starts it sees the note, or has given it to the engine before that
             durable.cancel(run.engine, run_id)

@@ -150,7 +150,7 @@ class Leaves:
     def _has_fixed_columns(self, node: Node | None) -> bool:
         if isinstance(node, DirectNode):
             return self.run.host.connector(node.connector).catalog.tool(node.tool).is_list
-        return isinstance(node, SqlNode)
+        return False
 
     # Calls
 

@@ -33,11 +33,10 @@ __all__ = ["FILTERS", "FUNCTIONS", "TESTS", "Filter", "signature"]
 Filter: TypeAlias = Callable[..., JsonValue]
 
 _MOST_DIGITS: Final = 30
-# What a field's name says where it holds minor units: `total`, `application_fee`, `tax_paid`.
+# What a field's name ends with where it holds minor units: `total`, `application_fee`, `amount_paid`.
 _MONEY: Final = frozenset(
     ("balance", "cost", "fee", "fees", "net", "price", "revenue", "subtotal", "tax", "total", "turnover")
 )
-_COUNTS: Final = ("_count", "_id", "_items", "_percent", "_rate")  # `total_count`, `tax_percent`
 
 
 def signature(filter_: Filter, *, skip: int = 1) -> str:
@@ -339,8 +338,8 @@ def _currency_of(item: JsonValue, attribute: str | None) -> tuple[str, str] | No
 
 
 def _is_money(field: str) -> bool:
-    name = field.lower()
-    return ("amount" in name or not _MONEY.isdisjoint(name.split("_"))) and not name.endswith(_COUNTS)
+    words = field.lower().split("_")
+    return "amount" in words[:1] or words[-1] == "amount" or words[-1] in _MONEY
 
 
 def _group(value: JsonValue, by: JsonValue, total: JsonValue = None) -> JsonObject:

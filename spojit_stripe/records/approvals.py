@@ -31,7 +31,10 @@ _OWNER: Final = "(SELECT owner FROM planned WHERE run_id = ?1 AND connection = ?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """One question to a person. `kind` is `call`, `plan` or `human`; times are Unix seconds."""
+    """One question to a person. `kind` is `call`, `plan` or `human`; times are Unix seconds.
+
+    `owner` is the agent that asks, by its place; empty where a workflow's own node does.
+    """
 
     id: str
     kind: str
@@ -46,13 +49,14 @@ class Approval:
     decided: int | None
     decided_by: str | None
     note: str | None
+    owner: str
 
     def standing(self, now: float) -> str:
         """Its state; `expired` where nobody decided in time."""
         return "expired" if self.state == "pending" and self.expires < now else self.state
 
     def to_json(self) -> JsonObject:
-        return {name: getattr(self, name) for name in Approval.__slots__ if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in Approval.__slots__ if getattr(self, name) not in (None, "")}
 
 
 class Approvals:
@@ -62,14 +66,15 @@ class Approvals:
         self._database = database
         self._clock = clock
 
-    def ask(self, digest: str, run_id: str, preview: Preview, reason: str) -> Approval:
+    def ask(self, digest: str, run_id: str, preview: Preview, reason: str, *, owner: str = "") -> Approval:
         """The approval of exactly this call: asked for now, or as it stands already.
 
         An expired question is asked anew.
         """
         now = int(self._clock())
         with self._database.writing() as db:
-            self._put(db, "call", digest, run_id, preview.connection, reason, redact_object(preview.to_json()), now)
+            told = redact_object(preview.to_json())
+            self._put(db, "call", digest, run_id, preview.connection, reason, told, now, owner=owner)
             row = db.execute("SELECT * FROM approvals WHERE digest = ?", (digest,)).fetchone()
         return _approval(row)
 
@@ -83,9 +88,11 @@ class Approvals:
         reason: str,
         preview: Mapping[str, object],
         now: int,
+        *,
+        owner: str = "",
     ) -> None:
         db.execute(
-            "INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, NULL, NULL, NULL)"
+            "INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, NULL, NULL, NULL, ?)"
             " ON CONFLICT (digest) DO UPDATE SET state = 'pending', requested = excluded.requested,"
             " expires = excluded.expires, decided = NULL, decided_by = NULL, note = NULL"
             " WHERE approvals.state <> 'rejected' AND approvals.expires < excluded.requested",
@@ -99,6 +106,7 @@ class Approvals:
                 json.dumps(preview),
                 now,
                 now + LIFETIME_SECONDS,
+                owner,
             ),
         )
 
@@ -164,17 +172,21 @@ class Approvals:
             ).rowcount
         return bool(changed)
 
-    def check_no_repeat(self, digest: str, run_id: str, preview: Preview, *, intended: bool) -> None:
-        """Raise `RefusedError` where an agent asks again what a person has rejected, or plans a call twice."""
-        scope = (run_id, preview.connection, digest)
+    def check_no_repeat(self, digest: str, run_id: str, preview: Preview, *, intended: bool, owner: str = "") -> None:
+        """Raise `RefusedError` where an agent asks again what a person has rejected, or plans a call twice.
+
+        Another agent of the run, or the same for another item of a loop, may do the same by right.
+        """
+        scope = (run_id, preview.connection, owner)
         with self._database.reading() as db:
             rejected = db.execute(
-                "SELECT preview, decided_by FROM approvals WHERE run_id = ? AND connection = ? AND digest <> ?"
-                " AND kind = 'call' AND state = 'rejected'",
-                scope,
+                "SELECT preview, decided_by FROM approvals WHERE run_id = ? AND connection = ? AND owner IN ('', ?)"
+                " AND digest <> ? AND kind = 'call' AND state = 'rejected'",
+                (*scope, digest),
             ).fetchall()
             planned = db.execute(
-                "SELECT number, digest, preview FROM planned WHERE run_id = ? AND connection = ?", scope[:2]
+                "SELECT number, digest, preview FROM planned WHERE run_id = ? AND connection = ? AND owner IN ('', ?)",
+                scope,
             ).fetchall()
         for row in rejected:
             if _is_like(json.loads(row["preview"]), preview):
@@ -222,7 +234,8 @@ class Approvals:
                 "UPDATE approvals SET state = 'superseded' WHERE digest = ? AND state = 'pending' AND digest <> ?",
                 (before, plan_digest),
             )
-            self._put(db, "plan", plan_digest, run_id, preview.connection, reason, {"calls": calls}, now)
+            told = {"calls": calls}
+            self._put(db, "plan", plan_digest, run_id, preview.connection, reason, told, now, owner=scope[2])
             row = db.execute("SELECT * FROM approvals WHERE digest = ?", (plan_digest,)).fetchone()
         return number, _approval(row)
 
@@ -352,11 +365,15 @@ def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, 
     run_id, connection = scope
     currency = preview.amount.currency if preview.amount else ""
     so_far = spent(db, Scope(connection, preview.mode, run_id, currency), now)
+    owners = [
+        row[0] for row in db.execute("SELECT DISTINCT owner FROM planned WHERE run_id = ? AND connection = ?", scope)
+    ]
+    rejected = [owner for owner in owners if _is_rejected(db, (*scope, owner))]
     row = db.execute(
         "SELECT count(*), coalesce(sum(currency = ?1), 0), coalesce(sum(abs(amount)) FILTER (WHERE currency = ?1), 0)"
         " FROM planned WHERE run_id = ?2 AND connection = ?3 AND call_id IS NULL"
-        " AND json_extract(preview, '$.effect') = 'money'",
-        (currency, *scope),
+        " AND json_extract(preview, '$.effect') = 'money' AND owner NOT IN (SELECT value FROM json_each(?4))",
+        (currency, *scope, json.dumps(rejected)),
     ).fetchone()
     return Spent(
         count=so_far.count + row[0],
@@ -364,6 +381,12 @@ def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, 
         in_run=so_far.in_run + row[2],
         in_day=so_far.in_day + row[2],
     )
+
+
+def _is_rejected(db: sqlite3.Connection, scope: _PlanScope) -> bool:
+    digest, _ = _plan(db, scope)
+    row = db.execute("SELECT state FROM approvals WHERE digest = ?", (digest,)).fetchone()
+    return row is not None and row["state"] == "rejected"
 
 
 def _plan(db: sqlite3.Connection, scope: _PlanScope) -> tuple[str, list[JsonObject]]:

@@ -173,6 +173,10 @@ INSERT INTO planned_of_owners
     SELECT run_id, connection, '', number, digest, preview, amount, currency, call_id FROM planned;
 DROP TABLE planned;
 ALTER TABLE planned_of_owners RENAME TO planned;
+ALTER TABLE approvals ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+INSERT OR IGNORE INTO run_connections
+    SELECT run_id, connection, json_object('mode', mode, 'account', account, 'base_url', base_url)
+    FROM calls WHERE key IS NOT NULL AND run_id IN (SELECT id FROM runs) ORDER BY id;
 """
 
 _MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS, _PLANS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
-from spojit_stripe.redact import HIDDEN, redact_object, redact_text
+from spojit_stripe.redact import HIDDEN, redact_object
 from spojit_stripe.values import JsonValue
 from spojit_stripe.workflow.faults import Fault, Path, Report, quoted
 from spojit_stripe.workflow.model import Workflow
@@ -14,13 +15,20 @@ __all__ = ["secrets_in"]
 
 _ADVICE: Final = "leave it out: a key belongs to its connection, as ${env:NAME}"
 _RECORDED: Final = "and a run records its files"
+# Surely a key, and no example of one: long, and with a digit.
+_KEY = re.compile(
+    r"(?:(?:sk|rk|ek|uk)_(?:org_)?(?:test|live)_|whsec_|sk-ant-|_secret_|\b[Bb]earer\s+)"
+    r"(?=[^\s\"']*[0-9])[A-Za-z0-9._~+/=-]{12,}"
+)
+_NEED_DIGITS: Final = frozenset(("account_number", "authorization", "number"))
+_DIGITS: Final = 8
 
 
 def secrets_in(report: Report, workflow: Workflow) -> Iterator[Fault]:
     """A fault for each line with what has the shape of a key, comments too; reports what its name makes a secret."""
     _check_names(report, (), workflow.document.data)
     for number, line in enumerate(workflow.source.split("\n"), start=1):
-        if redact_text(line) != line:
+        if _KEY.search(line):
             yield Fault(
                 file=workflow.document.name,
                 line=number,
@@ -40,7 +48,12 @@ def _check_names(report: Report, path: Path, value: JsonValue) -> None:
     for name, inner in value.items():
         if isinstance(inner, dict | list):
             _check_names(report, (*path, name), inner)
-        elif (
-            shown.get(redact_text(name)) == HIDDEN and "{{" not in str(inner) and redact_text(str(inner)) == str(inner)
-        ):
+        elif shown.get(name) == HIDDEN and _is_literal(name, str(inner)):
             report.error((*path, name), f"{quoted(name)} holds a secret or card data, {_RECORDED}", _ADVICE)
+
+
+def _is_literal(name: str, value: str) -> bool:
+    """Whether a value is one, and no template or reference; under a name of many meanings only what looks like it."""
+    if not value or "{{" in value or value.startswith("${") or _KEY.search(value):
+        return False
+    return name not in _NEED_DIGITS or sum(character.isdigit() for character in value) >= _DIGITS

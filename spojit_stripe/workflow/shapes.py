@@ -65,6 +65,9 @@ def of_tool(tool: Tool) -> JsonObject:
 def of_raw(catalog: Catalog, tool: Tool, params: JsonValue) -> JsonObject:
     """What a raw request gives, where a tool of the catalog asks for the same or lists such objects."""
     given = params if isinstance(params, dict) else {}
+    inner = given.get("params")
+    if isinstance(inner, dict) and "expand" in inner:
+        return tool.output_schema  # it gives more than it has by itself
     method, path = given.get("method"), str(given.get("path"))
     tools = [catalog.tool(name) for name in catalog.names]
     same = next((one for one in tools if (one.binding.method, one.binding.path) == (method, path)), None)

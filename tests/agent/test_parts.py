@@ -260,7 +260,10 @@ def test_a_table_is_named_after_its_kind(row, kind):
         ("$12.3k, 2 M EUR and 0.5bn usd", [1_230_000, 200_000_000, 50_000_000_000]),
         ("$1.234567k", [-1]),
         ("5 km, 3 try it, 2 all of them, v5.00, A4 5.00", []),
-        ("5 TRY or 7 ALL", [500, 700]),
+        ("5.00 TRY or 7.00 ALL", [500, 700]),
+        ("ALL 12 charges, the TOP 10, 7 sos calls, 5 bob, inv20 EUR, 3 std deviations", []),
+        ("$12 M&S vouchers and $12 k-means", [1_200, 1_200]),
+        ("in 2026 EUR 12.00, on 2026-05-01 USD 20.00", [1_200, 2_000]),
     ],
 )
 def test_money_in_prose_is_read_by_its_currency(text, minor):

@@ -296,3 +296,29 @@ def test_each_agent_of_a_loop_has_a_plan_of_its_own_and_the_run_one_more(cli, pl
     assert approve() == [None]
     assert cli("runs", "resume", "each-1").code == 0
     assert (box.count("refund"), box.count("customer")) == (before + 3, people + 1)
+
+
+SAME = """\
+name: same
+nodes:
+  - id: each
+    type: loop
+    for_each: [one, two]
+    nodes:
+      - {id: look, type: connector, connector: stripe, connection: planning, mode: agent, prompt: "Add {{ item }}.",
+         tools: [create-customer]}
+"""
+
+
+def test_agents_of_a_loop_may_each_plan_the_same_by_right(cli, play, box, folder):
+    (folder / "same.yaml").write_text(SAME)
+    create = use("create-customer", name="Nora")
+    play(create, say("One."), say("Done."), create, say("One.").after("planned: 1"), say("Done."))
+    before = box.count("customer")
+    assert cli("run", "same.yaml", "--run-id", "same-1").code == 5
+    for count in (1, 2):
+        (waiting,) = cli("approvals", "list", "--decision", "pending", "--json").json
+        assert waiting["owner"] == f"look/{count - 1}"
+        cli("approvals", "approve", waiting["id"])
+        assert cli("runs", "resume", "same-1").code == (5 if count == 1 else 0)
+        assert box.count("customer") == before + count

@@ -158,3 +158,13 @@ def test_help_loads_neither_templates_nor_schemas() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_only_sounds_like_a_secret_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sound.yaml").write_text(
+        "# Bearer authentication is set on the connection; export KEY=sk_test_your_key_here; pk_test_123 is public\n"
+        "name: sound\nnodes:\n  - id: a\n    type: transform\n    set:\n"
+        "      authorization: approved by finance\n      account_number: 1200\n      password: ''\n"
+        "      ref: {number: INV-1, exp_month: 3}\n      of: {password: '${env:PGPASSWORD}'}\n"
+    )
+    assert run(["validate", "sound.yaml"]) == 0, capsys.readouterr().out

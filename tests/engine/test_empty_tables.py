@@ -91,3 +91,17 @@ def test_a_table_of_unknown_columns_says_why_they_are_not_found(stage) -> None:
     assert (
         "rows has no rows here, and nothing else is known of its columns: leave this node out then, with when:" in told
     )
+
+
+def test_the_rows_of_an_earlier_query_say_their_types_themselves(stage) -> None:
+    """A JSON column may hold anything: here it holds texts and integers."""
+    found = answer(
+        stage,
+        """\
+  - {id: rows, type: transform, set: {all_: [{m: {s: paid, n: 2}}, {m: {s: open, n: 3}}]}}
+  - {id: table_, type: loop, for_each: "{{ rows.all_ }}", nodes: [{id: x, type: transform, set: {m: "{{ item.m }}"}}]}
+  - {id: first_, type: transform, sql: "select m->'s' as s, m->'n' as n from table_"}
+  - {id: second_, type: transform, sql: "select s || '!' as s, sum(n) as n from first_ where s = 'paid' group by 1"}
+""",
+    )
+    assert found == {"data": [{"s": "paid!", "n": 2}], "count": 1}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spojit_stripe.errors import InputError
+from spojit_stripe.connection import Cap, Caps, Policy
+from spojit_stripe.errors import InputError, RefusedError
 from spojit_stripe.policy import Rules
 from spojit_stripe.records import Approvals, Records
 from spojit_stripe.testing import FakeClock
@@ -151,3 +152,18 @@ def test_what_nobody_decided_in_time_is_listed_as_expired(approvals: Approvals, 
     assert (expired.id, expired.standing(clock()), expired.state) == (old, "expired", "pending")
     assert ask(approvals, "a" * 64) == old  # asked anew
     assert approvals.list(state="expired") == []
+
+
+def test_a_rejected_plan_uses_nothing_of_the_caps(approvals: Approvals) -> None:
+    caps = Caps(per_run=(Cap(amount=10, currency="usd"),))
+    rules = Rules(writes=Writes.PLAN, allow_live=False, pins={}, policies=(Policy(caps=caps),))
+
+    def plan(owner: str, amount: int) -> str:
+        preview = replace(PREVIEW, idempotency_key=owner, amount=Amount(amount=amount, currency="usd"))
+        return approvals.plan(owner, Position(run_id="run_1", node=owner), preview, "why", rules, owner=owner)[1].id
+
+    first = plan("one", 6)
+    with pytest.raises(RefusedError, match="over the cap per run"):
+        plan("two", 7)
+    approvals.decide(first, "rejected", who="ann")
+    assert plan("two", 7) != first

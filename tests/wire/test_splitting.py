@@ -571,6 +571,19 @@ def test_a_list_whose_order_changes_late_is_not_called_complete_with_less(seed: 
         assert got[:4000] == [one.id for one in data[: min(4000, len(got))]]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_neighbours_in_the_other_order_are_no_other_order(seed: int) -> None:
+    """Clocks differ a little: what was made within some seconds may stand either way round."""
+    data = spread(8000, 5)
+    choice = random.Random(seed)
+    for place in range(1200, 7900, 37):
+        at = place + choice.randrange(30)
+        data[at], data[at + 1] = data[at + 1], data[at]
+    listing = read(Service(data, turns=(1, 5, 2, 9, 3)), 6)
+    assert listing.complete, listing.warnings
+    assert sorted(map(str, ids(listing.data))) == sorted(one.id for one in data)
+
+
 def test_a_cursor_that_is_always_gone_is_an_error_in_the_end() -> None:
     class Forgetful(Service):
         def _page(self, request: Request) -> Page:

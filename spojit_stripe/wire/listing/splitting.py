@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate
 from typing import Final, cast
 
 from spojit_stripe.connector import Listing, ListPlan
@@ -28,7 +28,7 @@ from spojit_stripe.wire.listing.page import Head, Page, Raw, heads_of, keeps
 from spojit_stripe.wire.listing.resuming import Notes, Span
 from spojit_stripe.wire.listing.spill import Spill
 from spojit_stripe.wire.listing.watching import Watch
-from spojit_stripe.wire.listing.windows import Window, Windows
+from spojit_stripe.wire.listing.windows import SKEW, Window, Windows
 
 __all__ = ["Split", "Splitting", "split_of"]
 
@@ -279,10 +279,11 @@ class Splitting:
         found = fresh if self._keeps is None else [(raw, head) for raw, head in fresh if self._keeps(raw)]
         tally.fetched += len(found)
         before = window.at if window.pages else None
-        if not _in_order(window, heads):
+        late = _out_of_order(window, heads)
+        if late:
             window.ordered = False
-            if self._relied_on_order():
-                self._anomaly(window, "is not newest first, so what was read before is no use; read the list again")
+            if self._relied_on_order(late):
+                self._anomaly(window, "is not newest first, as the pages before it were, so that some may be left out")
                 return
         if heads:
             self._found += 1
@@ -294,10 +295,10 @@ class Splitting:
         if self._notes is not None:
             self._notes.page(window, before, [head for _, head in fresh], [head for _, head in found], kept)
 
-    def _relied_on_order(self) -> bool:
+    def _relied_on_order(self, late: int) -> bool:
         """Whether something was left out, or is kept from an earlier attempt, that is right for newest first only."""
-        self._newest_first = False
-        relied = self._passed_once
+        self._newest_first = self._newest_first and late <= SKEW
+        relied = self._passed_once and not self._newest_first
         if self._notes is not None:
             relied = relied or bool(self._notes.spans)
             self._notes.forget()
@@ -305,13 +306,13 @@ class Splitting:
         return relied
 
     def _passed(self, window: Window, heads: Sequence[Head]) -> bool:
-        """Whether a page has all that was left of its window: its last object is another window's already.
+        """Whether a page has all that was left of its window: its last object is clearly another window's already.
 
-        Only an order that so many objects kept to is taken for the list's.
+        Stripe documents its lists to be newest first; so many objects of this one must have kept to that.
         """
         if not heads or not self._newest_first or self._tally.scanned < _IN_ORDER:
             return False
-        passed = not window.reaches(cast("int", heads[-1].created))
+        passed = not window.reaches(cast("int", heads[-1].created) + SKEW)
         self._passed_once = self._passed_once or passed
         return passed
 
@@ -416,12 +417,12 @@ def _fault_of(window: Window, heads: Sequence[Head], more: JsonValue, *, first: 
     return None
 
 
-def _in_order(window: Window, heads: Sequence[Head]) -> bool:
-    """Whether the page goes on newest first: only then does a second tell what was read."""
+def _out_of_order(window: Window, heads: Sequence[Head]) -> int:
+    """By how many seconds an object of the page comes too late; 0 for newest first, as a cursor reads it."""
     times = [cast("int", head.created) for head in heads]
     if window.pages and window.cursor is not None:
         times.insert(0, window.at)
-    return all(one >= other for one, other in pairwise(times))
+    return max((time - least for time, least in zip(times, accumulate(times, min), strict=True)), default=0)
 
 
 def _cursor_is_gone(error: SpojitError) -> bool:

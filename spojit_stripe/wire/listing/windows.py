@@ -16,7 +16,9 @@ from typing import Final, Literal
 
 from spojit_stripe.wire.listing.spill import Segment
 
-__all__ = ["Window", "Windows"]
+__all__ = ["SKEW", "Window", "Windows"]
+
+SKEW: Final = 10  # seconds; what was made so close together may stand in any order, as clocks differ
 
 _EARLIEST: Final = 1_262_304_000  # 2010-01-01: Stripe has nothing older
 _REACH: Final = 8  # times as far as what lies before it, the open end is expected to go
@@ -195,9 +197,9 @@ class Windows:
         if window.lo is None:
             keep = max(1, min(keep, int(max(_STEP * (self._newest - window.at), _LEAST_STEP * page))))
         whole = round(keep / page)
-        if window.busy and window.lo is not None and seconds < _FEW * page:
-            # The page under way was asked for without this end, so it comes whole; no other one shall follow it.
-            keep = max(1, min(int(page), seconds))
+        if window.busy and window.lo is not None and page > 2 * SKEW and seconds < _FEW * page:
+            # The page under way was asked for without this end, so it comes whole and goes past it: none need follow.
+            keep = max(1, min(int(page) - SKEW, seconds))
         elif whole:
             keep = max(1, min(int((whole - _LESS) * page), seconds))
         middle = window.at - keep + 1
