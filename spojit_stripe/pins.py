@@ -7,6 +7,7 @@ What an operation can't do without is filled in everywhere, for the caller could
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
@@ -21,6 +22,9 @@ from spojit_stripe.values import JsonObject, JsonValue, Params, Request, ToolCal
 __all__ = ["bind_pinned", "fill_in", "ids_in_path", "keeps_pin"]
 
 Pins = Mapping[str, JsonValue]
+
+# Where a path names an object: at a place of its template, or by an id where nobody knows the template.
+_OBJECT = re.compile(r"/(?:\{|[a-z_]+_(?=[A-Za-z]*[0-9])[A-Za-z0-9]+)")
 
 
 def keeps_pin(name: str, given: JsonValue, pinned: JsonValue) -> bool:
@@ -59,8 +63,8 @@ def _filled(bind: Callable[[JsonObject], BoundCall], given: JsonObject, pins: Pi
             found = _tried(bind, given)
     if isinstance(found, InputError):
         raise found
-    if found.effect is None or not _makes_or_reads(found.request.method, found.request.template):
-        return found  # of an operation that nobody knows its path may be an object's
+    if not _makes_or_reads(found.request.method, found.request.template):
+        return found
     for name, value in pins.items():
         if name not in {*given, *ids_in_path(found.request)}:
             tried = _tried(bind, {**given, name: value})
@@ -77,7 +81,7 @@ def _tried(bind: Callable[[JsonObject], BoundCall], params: JsonObject) -> Bound
 
 
 def _makes_or_reads(method: str, template: str) -> bool:
-    return method == "GET" or (method == "POST" and "{" not in template)
+    return method == "GET" or (method == "POST" and _OBJECT.search(template) is None)
 
 
 def ids_in_path(request: Request) -> JsonObject:

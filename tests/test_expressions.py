@@ -771,3 +771,9 @@ def test_data_goes_through_unchanged(data) -> None:
 def test_text_of_the_data_is_never_evaluated(text: str) -> None:
     hostile = f"{{{{ {text} }}}}{{% {text} %}}"
     assert value("<{{ x }}>", scope={"x": hostile}) == f"<{hostile}>"
+
+
+@pytest.mark.parametrize("field", ["total_charges", "net_days", "fee_payers", "price_points", "tax_percent"])
+def test_what_only_begins_like_money_is_counted_over_currencies(field: str) -> None:
+    rows = [{field: 2, "currency": "usd"}, {field: 3, "currency": "eur"}]
+    assert value(f"{{{{ rows | sum('{field}') }}}}", scope={"rows": rows}) == 5

@@ -20,11 +20,12 @@ def bind(bench: Workbench, tool: str, params: dict[str, object], pins: dict[str,
     return session.bind(ToolCall(tool=tool, params=params, author_params=author))  # type: ignore[arg-type]
 
 
-def bind_stripe(params: dict[str, object], pins: dict[str, object]):  # type: ignore[no-untyped-def]
+def bind_stripe(params: dict[str, object], pins: dict[str, object], **author: object):  # type: ignore[no-untyped-def]
     connector = StripeConnector()
     tool = connector.catalog.tool("raw-api-request")
     connection = Connection(name="c", connector="stripe", secret_key=SecretRef("${env:KEY}"), mode="test")
-    return bind_pinned(connector, tool, ToolCall(tool=tool.name, params=params), connection, pins)  # type: ignore[arg-type]
+    call = ToolCall(tool=tool.name, params=params, author_params=author)  # type: ignore[arg-type]
+    return bind_pinned(connector, tool, call, connection, pins)  # type: ignore[arg-type]
 
 
 # Pins
@@ -184,3 +185,18 @@ def test_a_session_speaks_the_connections_api_version_or_the_connectors(bench: W
 
 def test_a_node_narrows_its_session(bench: Workbench) -> None:
     assert bench.session(narrower=[{"writes": "ask"}]).rules.writes == "ask"
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [("/v1/new_things", {"currency": "usd"}), ("/v1/new_things/nt_1", {}), ("/v2/new_things/nt_1A/cancel", {})],
+)
+def test_an_unchecked_request_that_names_an_object_gets_no_pin(path: str, params: dict[str, object]) -> None:
+    raw = {"method": "POST", "path": path}
+    assert bind_stripe(raw, {"currency": "usd"}, unchecked=True).request.params == params
+
+
+def test_a_pin_that_is_filled_in_and_no_good_is_told_as_that() -> None:
+    raw = {"method": "POST", "path": "/v1/payment_intents", "params": {"amount": 5005}}
+    with pytest.raises(InputError, match="must end in 0"):
+        bind_stripe(raw, {"currency": "kwd"})

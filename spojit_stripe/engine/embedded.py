@@ -197,10 +197,9 @@ class Embedded:
             known = durable.cancel(run.engine, run_id)
         if not runs.cancel(run_id):
             ended = runs.get(run_id)
-            cut_off = ended.state is RunState.CANCELLED and self.is_held(
-                run_id
-            )  # an earlier attempt, noted and no more
-            if (run.state.ended and not cut_off) or ended.state is not RunState.CANCELLED:
+            # A process that runs it still: another's cancelling was noted, and may have been cut off there.
+            noted = ended.state is RunState.CANCELLED and (not run.state.ended or self.is_held(run_id))
+            if not noted:
                 raise InputError(f"run {run_id} is {ended.state}, so there is nothing to cancel")
         if not known:  # the process that starts it sees the note, or has given it to the engine before that
             durable.cancel(run.engine, run_id)

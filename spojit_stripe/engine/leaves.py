@@ -148,9 +148,7 @@ class Leaves:
         return tables
 
     def _has_fixed_columns(self, node: Node | None) -> bool:
-        if isinstance(node, DirectNode):
-            return self.run.host.connector(node.connector).catalog.tool(node.tool).is_list
-        return False
+        return isinstance(node, DirectNode) and self.run.host.connector(node.connector).catalog.tool(node.tool).is_list
 
     # Calls
 

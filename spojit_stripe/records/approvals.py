@@ -141,7 +141,10 @@ class Approvals:
     def list(self, *, state: str | None = None) -> list[Approval]:
         """Approvals, newest first; `state` as `Approval.standing` tells it."""
         with self._database.reading() as db:
-            rows = db.execute("SELECT * FROM approvals ORDER BY requested DESC, id").fetchall()
+            rows = db.execute(
+                "SELECT * FROM approvals WHERE ?1 IS NULL OR state = ?1 ORDER BY requested DESC, id",
+                ("pending" if state == "expired" else state,),
+            ).fetchall()
         now = int(self._clock())
         return [one for one in map(_approval, rows) if state is None or one.standing(now) == state]
 

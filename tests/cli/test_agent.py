@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -322,3 +324,15 @@ def test_agents_of_a_loop_may_each_plan_the_same_by_right(cli, play, box, folder
         cli("approvals", "approve", waiting["id"])
         assert cli("runs", "resume", "same-1").code == (5 if count == 1 else 0)
         assert box.count("customer") == before + count
+
+
+def test_a_question_that_nobody_decided_in_time_is_no_dead_end(cli, play, charge, folder):
+    play(refund(charge), say("Nobody decided.").after("nobody decided approval"))
+    command = ("agent", f"Refund 5 USD of {charge}", "--connection", "main", "--tools", "raw-api-request")
+    command = (*command, "--writes", "ask", "--run-id", "late-1")
+    assert cli(*command).code == 5
+    with closing(sqlite3.connect(folder / "state" / "ledger.db")) as db:
+        db.execute("UPDATE approvals SET expires = requested - 1")
+        db.commit()
+    ran = cli(*command)
+    assert (ran.code, ran.out) == (0, "Nobody decided.\n")

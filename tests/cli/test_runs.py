@@ -223,3 +223,12 @@ def test_names_that_can_not_be_recorded_are_refused_before_anything_begins(cli, 
         "error: the run id holds what looks like a secret, and it is recorded; take another\n",
     )
     assert cli("runs", "list", "--json").json == []
+
+
+def test_a_question_that_expired_is_shown_as_that(cli, asked, folder: Path) -> None:
+    with sqlite3.connect(folder / "state" / "ledger.db") as db:
+        db.execute("UPDATE approvals SET expires = requested - 1")
+    shown = cli("runs", "show", "asked-1")
+    text = shown.out + shown.err
+    assert f"{asked} is expired" in text
+    assert "decide with" not in text

@@ -146,3 +146,16 @@ def test_who_waits_for_a_lock_that_is_pruned_meanwhile_takes_the_next_one(stage,
     stage.till.before = look
     assert stage.start(EARLY).state is RunState.DONE
     assert states == ["running"]
+
+
+def test_a_cancelling_that_was_cut_off_can_be_repeated(stage) -> None:
+    """It was noted, and its process died before the engine of the one that runs was told."""
+    stage.start(DECLINED.replace("amount: 13", "amount: 5"))
+    assert stage.host.records.runs.cancel("run-1")
+    with held(stage):
+        assert Embedded(stage.host).cancel("run-1").state is RunState.CANCELLED
+    with pytest.raises(InputError, match="is cancelled, so there is nothing to cancel"):
+        Embedded(stage.host).cancel("run-1")
+    stage.decide()
+    assert stage.resume().state is RunState.DONE
+    assert stage.till.amounts == [5]

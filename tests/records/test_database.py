@@ -13,6 +13,7 @@ import pytest
 
 from spojit_stripe.errors import ConfigurationError, InputError
 from spojit_stripe.records import Database, Records, state_folder
+from spojit_stripe.records.database import _MIGRATIONS
 
 
 def file_in(folder: Path) -> Path:
@@ -277,3 +278,29 @@ def test_many_processes_open_many_new_ledgers_at_once(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [process.communicate(timeout=100)[1] for process in started] == [""] * 4
+
+
+def test_runs_of_an_older_file_are_bound_to_the_place_of_their_writes(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(file_in(tmp_path))) as old:
+        for script in _MIGRATIONS[:2]:
+            old.executescript(script)
+        old.execute("PRAGMA application_id = 1397770836")
+        old.execute("PRAGMA user_version = 2")
+        old.execute(
+            "INSERT INTO runs (id, workflow, version, file, engine, inputs, state, created)"
+            " VALUES ('r', 'w', 'v', 'f', 'e', '{}', 'waiting', 1)"
+        )
+        for key, connection in (("k1", "shop"), ("k2", "shop"), (None, "reads")):
+            old.execute(
+                "INSERT INTO calls (effect, state, run_id, node, indexes, ordinal, generation, key, connection, mode,"
+                " account, tool, operation, path, params, created)"
+                " VALUES ('write', 'done', 'r', 'n', '', 0, 0, ?, ?, 'test', 'acct_1', 't', 'o', '/p', '{}', 1)",
+                (key, connection),
+            )
+        old.execute("INSERT INTO planned VALUES ('r', 'shop', 1, 'd', '{}', NULL, NULL, NULL)")
+        old.commit()
+    records = Records(tmp_path)
+    assert records.runs.places("r") == {"shop": {"mode": "test", "account": "acct_1", "base_url": None}}
+    records.close()
+    with closing(sqlite3.connect(file_in(tmp_path))) as new:
+        assert new.execute("SELECT owner, number FROM planned").fetchall() == [("", 1)]

@@ -9,7 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from spojit_stripe.catalog import schemas_dir
+from spojit_stripe.wire.connector import StripeConnector
 from spojit_stripe.workflow import NODE_TYPES, check_workflow, read_workflow
+from spojit_stripe.workflow.shapes import of_raw
 from spojit_stripe.yamlfile import parse
 
 SCHEMA = json.loads((schemas_dir() / "workflow.schema.json").read_text())
@@ -127,3 +129,11 @@ def test_every_structural_fault_of_the_table_is_one_for_the_schema() -> None:
 
 def test_the_schema_and_the_model_know_the_same_types() -> None:
     assert tuple(SCHEMA["$defs"]["type"]["anyOf"][0]["enum"]) == NODE_TYPES
+
+
+def test_a_raw_read_that_expands_something_has_no_closed_shape() -> None:
+    catalog = StripeConnector().catalog
+    raw = catalog.tool("raw-api-request")
+    read = {"method": "GET", "path": "/v1/charges/ch_1"}
+    assert "refunded" in str(of_raw(catalog, raw, read))
+    assert of_raw(catalog, raw, {**read, "params": {"expand": ["refunds"]}}) == raw.output_schema
