@@ -21,6 +21,7 @@ from spojit_stripe.sandbox.values import JsonObject, string
 DAYS = 90
 _EVENT_DAYS = 30
 _HOUR, _NOON = 3_600, 43_200
+_FIRST = 20_261_043  # of the generators of customers; from here on even a handful have refunds and a dispute
 _BATCH = 5_000
 _MANY = 600  # customers; from here on indexes are made at the end
 _HISTORIES = 48  # distinct subscriptions per market; customers beyond that share one, at other times of day
@@ -110,7 +111,7 @@ class Business:
     def _live(self, number: int) -> None:
         """All that a customer does."""
         pick = self._pick
-        pick.seed(20_261_028 + number)
+        pick.seed(_FIRST + number)
         who = person(number, pick)
         who.texts["prefix"] = tails(f"prefix/{number}", [8])[0].upper()
         if pick.random() < 0.45:
@@ -259,8 +260,10 @@ class Business:
 
     def _seconds(self, template: Template, age: int) -> int:
         """How far from there, on the same day and not after now."""
-        earliest = 1_800 - self._noon(age) % DAY
-        return self._pick.randint(min(earliest, 0), min(8 * _HOUR, self._now - template.latest))
+        earliest = min(1_800 - self._noon(age) % DAY, 0)
+        latest = min(8 * _HOUR, self._now - template.latest)
+        # Not `randint`: what that takes from the generator depends on its range, here on the time of day.
+        return earliest + int(self._pick.random() * (latest - earliest + 1))
 
     def _stamp(self, template: Template, marks: list[bytes], moved: Moved) -> None:
         rows, timers = template.stamp(marks, moved, self._since)
