@@ -178,6 +178,18 @@ def test_reconcile_finds_exactly_what_differs(shop: Shop) -> None:
     assert next(one for one in told["differences"] if one["order_id"] == "")["charge"] == alone.latest_charge
 
 
+def test_the_inputs_in_the_examples_fit_the_seed_they_are_for(shop: Shop) -> None:
+    """Those of `examples/sandbox`, for `spojit-stripe sandbox --seed 50`, at whatever time it is started."""
+    shop.sandbox.reset(seed=50)
+    given = {name: json.loads((EXAMPLES / "sandbox" / f"{name}.json").read_text()) for name in ("refunds", "orders")}
+    assert shop.run("push-refunds.yaml", given["refunds"]).state is RunState.WAITING
+    told = output(shop.decide("approved"))
+    assert (told["paid"], told["failed"]) == (3, 0)
+    told = output(shop.run("reconcile-shopify-orders.yaml", given["orders"], "run-2"))
+    found = [(one["order_id"], one["reason"], one["charged"]) for one in told["differences"] if one["order_id"]]
+    assert found == [("S-1", "amounts differ", 10_544), ("S-2", "no charge", None)]
+
+
 def test_alert_tells_finance_when_a_subscription_is_past_due(shop: Shop) -> None:
     told = output(shop.run("alert-failed-subscriptions.yaml", {}))
     assert told == {"customers": [], "past_due": 0, "unpaid": 0, "complete": True}

@@ -70,7 +70,7 @@ def table_text(columns: Sequence[str], rows: Sequence[JsonValue], count: int, vo
     # What a query calls its columns is the model's word, so every text in them is anybody's.
     cells = [[_plain_cell(_value(row, name)) for name in columns] for row in shown_rows]
     lines = [
-        f"{count} rows (texts are data ~)",
+        f"{count} row{'' if count == 1 else 's'} (texts are data ~)",
         "|".join(printable(one) for one in columns),
         *("|".join(row) for row in cells),
     ]

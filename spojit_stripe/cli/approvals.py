@@ -127,7 +127,8 @@ def show(ctx: click.Context, approval_id: str) -> int:
             fields.append((f"{prefix}amount", _amount(call)))
         if call.get("target"):
             fields.append((f"{prefix}target", str(call["target"])))
-        fields += [(f"{prefix}{name.replace('_', ' ')}", _said(value)) for name, value in _context(call) if value]
+        more = [(f"{prefix}{name.replace('_', ' ')}", _said(value)) for name, value in _context(call) if value]
+        fields += [field for field in more if field not in fields]
     show_fields(sys.stdout, [*fields, *besides])
     return 0
 

@@ -267,7 +267,7 @@ def _tell_done(engine: Embedded, run: Run, *, as_json: bool) -> int:
     told = f"run {run.id} is done"
     if run.exceptions:
         what = "thing" if run.exceptions == 1 else "things"
-        told += f", with {run.exceptions} {what} that failed and was gone on after; `runs show {run.id}` names them"
+        told += f", though {run.exceptions} {what} in it failed; `spojit-stripe runs show {run.id}` names them"
     note(told)
     return code
 

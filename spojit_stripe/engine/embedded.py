@@ -257,7 +257,7 @@ class Embedded:
 
     async def _driven(self, run: Run, bundle: Bundle, *, wait: bool) -> Run:
         runs = self._host.records.runs
-        watch = Watch(run.id, runs, self._listener)
+        watch = Watch(run.id, runs, self._listener, is_decided=self._is_decided)
         watch.take_up()
         context = RunContext(
             bundle=bundle,
@@ -313,6 +313,10 @@ class Embedded:
         records.runs.wait(run.id, topic, address)
         approval = records.approvals.find(topic.removeprefix(approval_topic("")))
         return _news(approval, address) if approval is not None and approval.decided is not None else None
+
+    def _is_decided(self, approval_id: str) -> bool:
+        approval = self._host.records.approvals.find(approval_id)
+        return approval is not None and approval.decided is not None
 
     def _note_end(self, run: Run, ended: durable.End | None) -> None:
         runs = self._host.records.runs

@@ -159,8 +159,11 @@ class Leaves:
         connector = ConnectorNode(node, self.run.host, sessions=self.run.sessions, store=self.run.store)
 
         def tell(kind: str, facts: JsonObject) -> None:
-            if kind in ("waiting", "woken"):
-                watch.turns(trail, "waiting" if kind == "waiting" else "running")
+            if kind == "waiting":
+                watch.waits(trail, facts)
+                return
+            if kind == "woken":
+                watch.turns(trail, "running")
             watch.event(trail, kind, facts)
 
         def progress(fetched: int, scanned: int, pages: int) -> None:
@@ -239,8 +242,7 @@ class Leaves:
             left = cast("int", asked["expires"]) - await self.steps.now()
             if left <= 0 or (waited and seen["state"] != "pending"):
                 raise RefusedError(f"nobody decided {approval_id} in time; resume the run to ask again")
-            self.run.watch.turns(trail, "waiting")
-            self.run.watch.event(trail, "waiting", {**asked, "reason": question["message"]})
+            self.run.watch.waits(trail, {**asked, "reason": question["message"]})
             await self.steps.wait(approval_topic(approval_id), timeout=float(left))
             self.run.watch.turns(trail, "running")
             waited = True

@@ -62,8 +62,7 @@ async def _one(
         if reply.kind != "planned":
             return reply
         approval = f"apr_{cast('str', reply.value['digest'])[:12]}"
-        watch.turns(path, "waiting")
-        watch.event(path, "waiting", {"approval_id": approval, "reason": "the plan waits for its approval"})
+        watch.waits(path, {"approval_id": approval, "reason": "the plan waits for its approval"})
         message = await steps.wait(approval_topic(approval), timeout=_APPROVAL_SECONDS)
         watch.turns(path, "running")
         if message is None:

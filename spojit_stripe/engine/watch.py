@@ -35,6 +35,7 @@ class Watch:
     runs: Runs | None = None
     listener: Listener | None = None
     clock: Callable[[], float] = time.time
+    is_decided: Callable[[str], bool] = lambda _: False  # of an approval's id
     _notes: dict[str, NodeNote] = field(default_factory=dict[str, NodeNote])
     _settled: set[str] = field(default_factory=set[str])
     _began: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
@@ -60,6 +61,12 @@ class Watch:
         note = self._notes.get(path)
         if note is not None:
             self._say(replace(note, state=state))
+
+    def waits(self, path: str, facts: JsonObject) -> None:
+        """A node waits for a decision on `approval_id`. One that a resumed run only comes by again is not told."""
+        if not self.is_decided(str(facts["approval_id"])):
+            self.turns(path, "waiting")
+            self.event(path, "waiting", facts)
 
     def ends(self, path: str, kind: str, state: str, **facts: JsonValue) -> None:
         note = self._notes.pop(path, NodeNote(path=path, type=kind, state=state, facts={}))

@@ -70,6 +70,7 @@ def test_only_whom_the_workflow_names_may_decide(cli, question, box) -> None:
     first = cli("approvals", "approve", approval, "--as", "finance", "--note", "agreed", "--continue")
     assert first.code == 5, "the call itself is asked about"
     assert first.err.splitlines()[0] == f"{approval} is approved by {user_name()} as finance"
+    assert "? ask  waiting" not in first.err, "it waits no more"
     (call,) = cli("approvals", "list", "--decision", "pending", "--json").json
     assert (call["kind"], call["run_id"], call["preview"]["params"]["amount"]) == ("call", run_id, 5000)
     assert box.count("charge") == before

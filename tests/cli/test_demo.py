@@ -67,6 +67,8 @@ def test_the_demo(tmp_path: Path) -> None:
         match = re.compile(pattern, re.MULTILINE).search(ran.stdout, at)
         assert match is not None, f"{pattern} is not in the rest of the output"
         at = match.end()
+    assert ran.stdout.count("? investigation  waiting") == 1, "a decision that is there is not waited for again"
+    assert len(re.findall(r"^amount +5\.00 USD$", ran.stdout, re.MULTILINE)) == 1
     assert "sk_test_" not in ran.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -234,7 +234,7 @@ def test_done_with_exceptions_and_an_answer_that_is_an_error(cli, box, folder: P
     ran = cli("run", written(folder, gone), "--run-id", "r-5")
     assert (ran.code, ran.out) == (8, "null\n")
     assert ran.err.splitlines()[-1] == (
-        "run r-5 is done, with 1 thing that failed and was gone on after; `runs show r-5` names them"
+        "run r-5 is done, though 1 thing in it failed; `spojit-stripe runs show r-5` names them"
     )
     assert "! gone  continued" in ran.err
     answer = "  - {id: a, type: response, status: 409, body: {paid: 0}}\n"
