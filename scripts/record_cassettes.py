@@ -75,7 +75,7 @@ def calls(source: Sandbox) -> dict[str, dict[str, Any]]:
         },
         "get-customer": {"params": {"customer": customer}},
         "list-charges": {
-            "params": {"created": {"gte": cast("int", failed) - 86_400, "lte": failed}, "status": "failed", "limit": 3}
+            "params": {"created": {"gte": cast("int", failed) - 7 * 86_400, "lte": failed}, "status": "failed", "limit": 3}
         },
         "list-customers": {"params": {"limit": 4, "created": {"lte": NOW}}, "paging": {"paginate": "all"}},
         "list-invoices": {"params": {"status": "paid"}},
