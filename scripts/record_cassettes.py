@@ -27,6 +27,7 @@ CASSETTES = Path(__file__).parents[1] / "cassettes"
 PORT = 12111  # in the recorded addresses, so that recording twice gives the same
 NOW = 1_790_000_000
 SEED = 6
+WEEK = 7 * 86_400
 RUN = "cassette"
 
 
@@ -75,7 +76,7 @@ def calls(source: Sandbox) -> dict[str, dict[str, Any]]:
         },
         "get-customer": {"params": {"customer": customer}},
         "list-charges": {
-            "params": {"created": {"gte": cast("int", failed) - 7 * 86_400, "lte": failed}, "status": "failed", "limit": 3}
+            "params": {"created": {"gte": cast("int", failed) - WEEK, "lte": failed}, "status": "failed", "limit": 3}
         },
         "list-customers": {"params": {"limit": 4, "created": {"lte": NOW}}, "paging": {"paginate": "all"}},
         "list-invoices": {"params": {"status": "paid"}},

@@ -15,8 +15,6 @@ import pytest
 from spojit_stripe.cli.app import run
 from spojit_stripe.sandbox import Sandbox, sandbox
 
-NOW = int(time.time())  # that of the ledger, but standing still
-
 CONNECTIONS = """\
 # Kept by hand
 connections:
@@ -71,9 +69,15 @@ Cli = Callable[..., Ran]
 @pytest.fixture(scope="session")
 def box() -> Iterator[Sandbox]:
     """One sandbox for all; a defect of its own fails the run."""
-    with sandbox(seed=6, now=NOW) as running:
+    with sandbox(seed=6, now=int(time.time())) as running:
         yield running
         assert running.crashes() == []
+
+
+@pytest.fixture(autouse=True)
+def _clock(box: Sandbox) -> None:
+    """The sandbox's clock stands still during a test, and begins it at the ledger's time."""
+    box.advance(max(0, int(time.time()) - box.now))
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ def customer(cli: Cli) -> str:
     return made.json["id"]
 
 
-@pytest.fixture(scope="session")
-def as_of() -> str:
+@pytest.fixture
+def as_of(box: Sandbox) -> str:
     """The sandbox's time as the command line shows it."""
-    return datetime.fromtimestamp(NOW, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(box.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
