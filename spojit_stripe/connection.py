@@ -221,8 +221,10 @@ def _check_base_url(base_url: str, allow_host: str | None) -> None:
     if is_loopback(host):
         return
     if host != allow_host:
+        plain = "" if parts.scheme == "https" else "write https:// and "
         raise ValueError(
-            f"{host} is not this machine, and the key would go there; if that is meant, add allow_host: {host}"
+            f"{host} is not this machine, and the key would go there; if that is meant, {plain}add allow_host: {host} "
+            f"(with `connections add`: --allow-host {host})"
         )
     if parts.scheme != "https":
         raise ValueError(f"{host} is not this machine, so it needs https")

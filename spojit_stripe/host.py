@@ -17,7 +17,7 @@ from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.records import Records, state_folder
 from spojit_stripe.redact import redact_text
 from spojit_stripe.session import Session
-from spojit_stripe.values import JsonValue, Secret
+from spojit_stripe.values import JsonValue, RefuseTwins, Secret
 from spojit_stripe.words import nearest
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Host:
         *,
         narrower: tuple[Policy, ...] = (),
         by_agent: bool = False,
-        refuse_twins: bool = False,
+        refuse_twins: RefuseTwins = "never",
     ) -> Session:
         """A session on a connection, by name or given. Raises `ConfigurationError`."""
         if isinstance(connection, str):

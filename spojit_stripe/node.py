@@ -121,7 +121,9 @@ class Sessions:
         """The session on a connection, narrowed. Raises `ConfigurationError` where that is no good."""
         key = (connection, policy.model_dump_json(exclude_unset=True), by_agent)
         if key not in self._open:
-            session = self._host.session(connection, narrower=(policy,), by_agent=by_agent)
+            session = self._host.session(
+                connection, narrower=(policy,), by_agent=by_agent, refuse_twins="of_other_runs"
+            )
             self._on_open(session.connection)
             self._open[key] = session
         return self._open[key]

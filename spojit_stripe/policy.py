@@ -110,6 +110,11 @@ def _denied(assessment: Assessment, connection: Connection, rules: Rules, *, by_
     name = connection.name
     if not connection.enabled:
         return f"connection {name!r} is switched off for writes (enabled: false)"
+    if rules.writes is Writes.DENY and connection.policy.writes is not Writes.DENY:
+        return (
+            f"writes are denied by the node's own policy, or by --writes of `spojit-stripe agent`; connection {name!r} "
+            f"would let them through (writes: {connection.policy.writes})"
+        )
     if rules.writes is Writes.DENY:
         return (
             f"writes are denied on connection {name!r}; to allow them set policy: {{writes: ask}} or {{writes: allow}}"

@@ -16,7 +16,7 @@ from spojit_stripe.pins import bind_pinned, fill_in, ids_in_path, keeps_pin
 from spojit_stripe.policy import Rules
 from spojit_stripe.records import Records
 from spojit_stripe.redact import redact_text
-from spojit_stripe.values import Outcome, Preview, Secret, ToolCall
+from spojit_stripe.values import Outcome, Preview, RefuseTwins, Secret, ToolCall
 from spojit_stripe.words import nearest
 
 __all__ = ["Session"]
@@ -26,7 +26,8 @@ class Session:
     """A connection with its connector, rules, records and hooks, for calls of one event loop.
 
     `narrower` policies (a node's, say) take away from the connection's policy, never add.
-    `refuse_twins` refuses a write while an equal one of another run is unsettled.
+    `refuse_twins` refuses a write while an equal one is unsettled, of another run or anywhere else: a workflow
+    may pay two equal items of its own, a person or an agent repeats by mistake.
     The secret is resolved and the wire opened at the first request, so that a dry run needs
     neither.
     """
@@ -41,14 +42,14 @@ class Session:
         hooks: pluggy.HookRelay,
         narrower: tuple[Policy, ...] = (),
         by_agent: bool = False,
-        refuse_twins: bool = False,
+        refuse_twins: RefuseTwins = "never",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.connection = connection
         self.connector = connector
         self.rules = Rules.of(connection, *narrower)
         self.by_agent = by_agent
-        self.refuse_twins = refuse_twins
+        self.refuse_twins: RefuseTwins = refuse_twins
         self.clock = clock
         self._records = records
         self._secret = secret

@@ -28,6 +28,7 @@ __all__ = [
     "Planned",
     "Position",
     "Preview",
+    "RefuseTwins",
     "Request",
     "Secret",
     "StoppedBecause",
@@ -38,6 +39,7 @@ __all__ = [
 Method: TypeAlias = Literal["GET", "POST", "DELETE"]
 Mode: TypeAlias = Literal["test", "live"]
 Paginate: TypeAlias = Literal["page", "all"]
+RefuseTwins: TypeAlias = Literal["never", "of_other_runs", "always"]
 StoppedBecause: TypeAlias = Literal["end", "max_items", "max_pages", "deadline", "anomaly", "error"]
 
 

@@ -48,6 +48,7 @@ __all__ = ["Write"]
 T = TypeVar("T")
 
 _TURNS: WeakValueDictionary[tuple[object, str, str, str], asyncio.Lock] = WeakValueDictionary()
+_TWIN_LOOKS, _TWIN_SECONDS = 40, 0.25
 _LARGEST_AMOUNT = 10**15  # sums of such amounts still fit a database's integer
 
 
@@ -100,7 +101,7 @@ class Write:
                 ledger.once, self.session.connection.name, self.bound.operation, self.call.once
             )
             if holder is not None and holder.state not in (State.FAILED, State.UNSENT):
-                outcome = self._answer_once(holder)
+                outcome = self._answer_once(holder, await asyncio.to_thread(ledger.settled_by, holder))
                 await asyncio.to_thread(ledger.answered_by_once, self.at, self.session.connection.name, holder)
                 return outcome
         if earlier is not None and generation == earlier.generation:
@@ -109,6 +110,19 @@ class Write:
         ready = await self._clear(generation)
         if not isinstance(ready, _Ready):
             return ready
+        return await self._once_twins_ended(ready, generation)
+
+    async def _once_twins_ended(self, ready: _Ready, generation: int) -> Outcome:
+        """Send. An equal call that another run has under way usually ends in a moment; one that does not is refused."""
+        session = self.session
+        for _ in range(_TWIN_LOOKS if session.refuse_twins == "of_other_runs" else 0):
+            try:
+                return await _uninterrupted(self._open_and_send(ready, generation))
+            except OutcomeUnknownError:
+                ledger, name = session.records.ledger, session.connection.name
+                if not await asyncio.to_thread(ledger.is_under_way, self.digest, name, self.at.run_id):
+                    raise
+                await asyncio.sleep(_TWIN_SECONDS)
         return await _uninterrupted(self._open_and_send(ready, generation))
 
     # What the ledger knows already
@@ -137,7 +151,7 @@ class Write:
             return Failed(error=earlier.outcome_error, meta=earlier.meta())
         return await _uninterrupted(settle(earlier, self.session, replay=lambda: self._replay(earlier)))
 
-    def _answer_once(self, holder: Entry) -> Outcome:
+    def _answer_once(self, holder: Entry, settled_by: str) -> Outcome:
         if holder.state is State.DONE and holder.digest == self.digest and self._is_here(holder):
             warning = f"once {self.call.once!r} was used up by ledger entry {holder.id}; nothing was executed"
             return Done(value=holder.result or {}, meta=replace(holder.meta(), warnings=(warning,)))
@@ -146,14 +160,13 @@ class Write:
                 f"once {self.call.once!r} was used up by ledger entry {holder.id} with other parameters, or for "
                 "another account, mode or host; nothing was executed"
             )
-        settle_it = f"repeat run {holder.run_id}, or `spojit-stripe ledger resolve {holder.id}`"
         held = f"once {self.call.once!r} is held by ledger entry {holder.id}"
         if holder.state is State.OPEN:
             raise OutcomeUnknownError(
                 f"{held}, which another process or thread has under way or left behind: wait for it, or where that is "
-                f"gone settle it: {settle_it}"
+                f"gone settle it: {settled_by}"
             )
-        raise OutcomeUnknownError(f"{held}, whose outcome is unknown; settle that first: {settle_it}")
+        raise OutcomeUnknownError(f"{held}, whose outcome is unknown; settle that first: {settled_by}")
 
     async def _send_again(self, earlier: Entry) -> Outcome:
         """The same key again after an attempt that certainly never took effect, if policy still lets it."""
@@ -279,7 +292,8 @@ class Write:
             raise RefusedError(f"approval {approval.id} was used for this call already; nothing was executed")
         if approval.state == "rejected":
             by = approval.decided_by or "a person"
-            raise RefusedError(f"{by} rejected the call" + (f": {approval.note}" if approval.note else ""))
+            why = f": {approval.note}" if approval.note else ""
+            raise RefusedError(f"{by} rejected the call{why}; that is final for this run")
         return Paused(digest=digest, approval_id=approval.id, reason=preview.reason, preview=preview)
 
     # Sending
@@ -406,7 +420,7 @@ def _held_there(error: SpojitError, entry: Entry) -> SpojitError:
         return error
     return OutcomeUnknownError(
         f"the service holds {entry.operation} for an approval of its own and carries it out after that, so it is never "
-        f"sent again; decide there, then repeat the call with run id {entry.run_id} to see how it ended",
+        f"sent again; decide there, then go on with run {entry.run_id} to see how it ended",
         error.problem,
     )
 
@@ -417,8 +431,8 @@ def _check_size(amount: Amount | None) -> None:
 
 
 def _unrecorded(answer: Answer, entry: Entry, error: SpojitError) -> OutcomeUnknownError:
-    """A full disk after the send: the row stays open, and repeating the call settles it."""
+    """A full disk after the send: the row stays open, and going on with the run settles it."""
     return OutcomeUnknownError(
         f"{entry.operation} was carried out ({answer.body.get('id', 'no id')}), but ledger entry {entry.id} could not "
-        f"be updated: {error}; when that is mended, repeat the call with run id {entry.run_id}"
+        f"be updated: {error}; when that is mended, go on with run {entry.run_id}"
     )

@@ -127,7 +127,8 @@ def test_a_rejection_ends_the_wait(bench: Workbench, wire: FakeWire) -> None:
         bench.records.approvals.decide(topic.partition(":")[2], "rejected", who="ann", note="no")
         return {}
 
-    assert call(bench, Noted(bench.clock, on_wait), policy="ask").error.message == "ann rejected the call: no"
+    error = call(bench, Noted(bench.clock, on_wait), policy="ask").error
+    assert error.message == "ann rejected the call: no; that is final for this run"
     assert wire.sent == []
 
 

@@ -545,7 +545,7 @@ BAD = [
     (
         "create-charge",
         {"amount": "10.505", "currency": "kwd"},
-        'amount: "10.505" is not in minor units; write 10505 for 10.505 KWD',
+        'amount: "10.505" is not in minor units; an amount in KWD must end in 0: write 10500 or 10510',
     ),
     (
         "create-charge",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spojit_stripe import writing
 from spojit_stripe.connector import Answer
 from spojit_stripe.direct import run_tool
 from spojit_stripe.errors import (
@@ -657,7 +658,7 @@ def test_an_unknown_outcome_holds_once(bench: Workbench, wire: FakeWire) -> None
     wire.will(POST, UNKNOWN)
     bench.run(call)
     error = error_of(bench.run(call, at="run_2"), OutcomeUnknownError)
-    assert "repeat run run_1" in str(error)
+    assert "repeat its own command with --run-id run_1, or `spojit-stripe ledger resolve 1`" in str(error)
     assert len(wire.sent) == 1
 
 
@@ -708,7 +709,7 @@ def test_once_that_another_process_holds_is_told_as_such(bench: Workbench, wire:
         bench.run(call)
     error = error_of(bench.run(call, at="run_2"), OutcomeUnknownError)
     assert "which another process or thread has under way or left behind: wait for it" in str(error)
-    assert "repeat run run_1" in str(error)
+    assert "repeat its own command with --run-id run_1, or `spojit-stripe ledger resolve 1`" in str(error)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\udcff", "for sk_live_Abcdefgh12345678"])
@@ -739,8 +740,8 @@ def test_once_is_for_writes(bench: Workbench) -> None:
 def test_an_equal_call_of_another_run_waits_for_the_unsettled_one(bench: Workbench, wire: FakeWire) -> None:
     wire.will(POST, UNKNOWN)
     bench.run(PAY)
-    error = error_of(bench.run(PAY, at="run_2", session=bench.session(refuse_twins=True)), OutcomeUnknownError)
-    assert "repeat it with --run-id run_1" in str(error)
+    error = error_of(bench.run(PAY, at="run_2", session=bench.session(refuse_twins="always")), OutcomeUnknownError)
+    assert "repeat its own command with --run-id run_1, or `spojit-stripe ledger resolve 1`" in str(error)
     assert error.exit_code == 7
     assert len(wire.sent) == 1
 
@@ -748,10 +749,45 @@ def test_an_equal_call_of_another_run_waits_for_the_unsettled_one(bench: Workben
 def test_twins_are_equal_calls_on_the_same_connection_that_are_unsettled(bench: Workbench, wire: FakeWire) -> None:
     wire.will(POST, UNKNOWN, PAID, PAID, PAID)
     bench.run(PAY)
-    done(bench.run(MORE, at="run_2", session=bench.session(refuse_twins=True)))
-    done(bench.run(PAY, at="run_3", session=bench.session(refuse_twins=True, name="other")))
+    done(bench.run(MORE, at="run_2", session=bench.session(refuse_twins="always")))
+    done(bench.run(PAY, at="run_3", session=bench.session(refuse_twins="always", name="other")))
     bench.ledger.resolve(1, found=None, who="ann", note="")
-    done(bench.run(PAY, at="run_4", session=bench.session(refuse_twins=True)))
+    done(bench.run(PAY, at="run_4", session=bench.session(refuse_twins="always")))
+
+
+def test_what_one_command_left_unknown_is_not_paid_by_another_of_its_run(bench: Workbench, wire: FakeWire) -> None:
+    """That would have a key of its own; a workflow, though, may pay two equal items."""
+    wire.will(POST, UNKNOWN, PAID, PAID)
+    place, other = (Position(run_id="run_1", node=node) for node in ("pay", "call"))
+    bench.run(PAY, at=place)
+    error = error_of(bench.run(PAY, at=other, session=bench.session(refuse_twins="always")), OutcomeUnknownError)
+    assert "ledger entry 1 (run run_1) is the same call" in str(error)
+    done(bench.run(PAY, at=other, session=bench.session(refuse_twins="of_other_runs")))
+    done(bench.run(PAY, at=place, session=bench.session(refuse_twins="always")))
+
+
+def test_a_twin_that_is_under_way_in_another_run_is_waited_for(bench: Workbench, wire: FakeWire) -> None:
+    """Two shoppers may buy the same thing in the same second."""
+    wire.will(POST, KeyError("a defect"), PAID)  # which leaves the row open
+    with pytest.raises(KeyError):
+        bench.run(PAY)
+    ends = threading.Timer(0.3, lambda: bench.ledger.resolve(1, found=PAID, who="ann", note=""))
+    ends.start()
+    done(bench.run(PAY, at="run_2", session=bench.session(refuse_twins="of_other_runs")))
+    ends.join()
+    assert len(wire.sent) == 2
+
+
+def test_a_twin_that_another_run_left_behind_is_refused(
+    bench: Workbench, wire: FakeWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_TWIN_SECONDS", 0.001)
+    wire.will(POST, KeyError("a defect"))
+    with pytest.raises(KeyError):
+        bench.run(PAY)
+    given = bench.session(refuse_twins="of_other_runs")
+    assert "ledger entry 1 (run run_1)" in str(error_of(bench.run(PAY, at="run_2", session=given), OutcomeUnknownError))
+    assert len(wire.sent) == 1
 
 
 def test_only_who_asks_for_it_refuses_twins(bench: Workbench, wire: FakeWire) -> None:
@@ -764,7 +800,7 @@ def test_two_objects_of_one_operation_are_no_twins(bench: Workbench, wire: FakeW
     wire.will("POST /v1/notes/n_1/close", UNKNOWN).will("POST /v1/notes/n_2/close", {"id": "n_2"})
     bench.run(ToolCall(tool="close-note", params={"note": "n_1"}))
     second = ToolCall(tool="close-note", params={"note": "n_2"})
-    done(bench.run(second, at="run_2", session=bench.session(refuse_twins=True)))
+    done(bench.run(second, at="run_2", session=bench.session(refuse_twins="always")))
 
 
 # Policy on the way
@@ -1007,7 +1043,7 @@ def test_a_rejected_call_is_refused_for_good(bench: Workbench, note: str) -> Non
     paused = ask(bench)
     bench.records.approvals.decide(paused.approval_id, "rejected", who="ann", note=note)
     error = error_of(bench.run(PAY, policy=ASK), RefusedError)
-    assert str(error) == "ann rejected the call" + (f": {note}" if note else "")
+    assert str(error) == "ann rejected the call" + (f": {note}" if note else "") + "; that is final for this run"
     bench.clock.advance(30 * 86_400)
     error_of(bench.run(PAY, policy=ASK), RefusedError)
 

@@ -66,9 +66,9 @@ def test_a_host_passes_on_how_a_session_is_narrowed(tmp_path: Path) -> None:
     clock = FakeClock(5)
     opened = Host(state=tmp_path, plugins=[Offers(FakeConnector())], clock=clock)
     given = Connection.model_validate({"name": "x", "connector": "fake", "secret_key": "k", "mode": "test"})
-    session = opened.session(given, narrower=(Policy(writes=Writes.DENY),), by_agent=True, refuse_twins=True)
+    session = opened.session(given, narrower=(Policy(writes=Writes.DENY),), by_agent=True, refuse_twins="always")
     assert session.connection is given
-    assert (session.rules.writes, session.by_agent, session.refuse_twins) == (Writes.DENY, True, True)
+    assert (session.rules.writes, session.by_agent, session.refuse_twins) == (Writes.DENY, True, "always")
     assert session.clock is clock
     opened.close()
     opened.close()

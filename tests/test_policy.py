@@ -48,6 +48,12 @@ def test_writes_are_denied_unless_the_author_says_otherwise() -> None:
     assert "set policy: {writes: ask}" in reason(money(), connection({"allow_live": True}))
 
 
+def test_a_node_that_denies_writes_does_not_blame_its_connection() -> None:
+    told = reason(money(), connection({"writes": "ask"}), Policy(writes=Writes.DENY))
+    assert told.startswith("writes are denied by the node's own policy")
+    assert told.endswith("connection 'c' would let them through (writes: ask)")
+
+
 @pytest.mark.parametrize("given", [{"policy": {"writes": "deny"}}, {"enabled": False}, {"mode": "live"}])
 def test_a_read_is_always_allowed(given: dict[str, object]) -> None:
     c = connection(given.pop("policy", None), **given)

@@ -374,6 +374,11 @@ class Agent:
             warnings.append(f"the price of {self.spec.model} is not known, so limits.cost_usd was not held")
         if context.proposals and self.plan is None:
             warnings.append("the plan was not put to a person; nothing of it was executed")
+        planned = "approved" if self.plan is None else self.plan["state"]
+        if planned != "approved":
+            warnings.append(f"the plan is {planned}; nothing of it was executed")
+        if planned not in ("approved", "rejected"):
+            why = why or f"the plan is {planned}"
         return {
             "model": self.spec.model,
             "incomplete": why is not None,

@@ -31,16 +31,16 @@ def amount_fault(where: str, value: JsonValue, params: JsonObject, path: _Path) 
     text = shown(value)
     currency, named = _currency(params, path)
     if isinstance(value, str) and value.strip().removeprefix("-").isdigit():
-        return f"{where}: {text} is text; write {int(number)} without quotes for {_money(int(number), currency)}"
+        plain = f"write {int(number)} without quotes for {_money(int(number), currency)}"
+        return f"{where}: {text} is text; {money.fault_of_amount(int(number), currency) or plain}"
     minor = number.scaleb(money.exponent(currency))
     if number != number.to_integral_value():
         return f"{where}: {text} is not in minor units; {_from_major(minor, currency, named=named)}"
     # 1e3 and 1000.0 may mean either unit, so both are named.
     whole = int(number)
-    first = f"write {whole} for {_money(whole, currency)}"
-    other = int(minor)
-    second = f", or {other} for {_money(other, currency)}" if other != whole else ""
-    return f"{where}: {text} has a fraction or an exponent; {first}{second}"
+    either = ", or ".join(f"{amount} for {_money(amount, currency)}" for amount in dict.fromkeys((whole, int(minor))))
+    fault = money.fault_of_amount(whole, currency) if whole == minor else None
+    return f"{where}: {text} has a fraction or an exponent; {fault or f'write {either}'}"
 
 
 def _from_major(minor: Decimal, currency: str, *, named: bool) -> str:
@@ -50,7 +50,8 @@ def _from_major(minor: Decimal, currency: str, *, named: bool) -> str:
         either = " or ".join(f"{amount} for {_money(amount, currency)}" for amount in (low, low + 1))
         return f"{code} has no such fraction: write {either}"
     hint = "" if named else " (or as many decimals as your currency has)"
-    return f"write {int(minor)} for {_money(int(minor), currency)}{hint}"
+    fault = money.fault_of_amount(int(minor), currency)
+    return fault or f"write {int(minor)} for {_money(int(minor), currency)}{hint}"
 
 
 def _money(amount: int, currency: str) -> str:

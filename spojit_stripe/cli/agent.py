@@ -17,7 +17,7 @@ from spojit_stripe.cli.base import Command, Settings, settings_of
 from spojit_stripe.cli.given import json_object_from
 from spojit_stripe.cli.report import data_line, json_text, note, report_error, warn
 from spojit_stripe.cli.show import write_table
-from spojit_stripe.errors import InputError
+from spojit_stripe.errors import InputError, OutcomeUnknownError
 from spojit_stripe.redact import printable, redact_text
 from spojit_stripe.values import JsonObject, JsonValue, Position
 
@@ -164,7 +164,9 @@ async def _go(
     from spojit_stripe.data import ArtifactStore
 
     narrower = Policy.model_validate({"writes": asked.writes})
-    session = host.session(settings.chosen(host.connections), narrower=(narrower,), by_agent=True, refuse_twins=True)
+    session = host.session(
+        settings.chosen(host.connections), narrower=(narrower,), by_agent=True, refuse_twins="always"
+    )
     if session.rules.writes.value != asked.writes:
         warn(f"connection {session.connection.name!r} says writes: {session.rules.writes}; --writes can't widen it")
     async with session:
@@ -258,6 +260,8 @@ def _tell(settings: Settings, asked: _Asked, reply: AgentReply, show: _Show) -> 
         more: JsonObject = {"run_id": asked.run_id, "meta": meta, "transcript": reply.transcript}
         code = report_error(reply.error, as_json=settings.json, more=more)
         note(f"       repeat with --run-id {asked.run_id} to go on from there; nothing is asked or sent twice")
+        if isinstance(reply.error, OutcomeUnknownError):
+            note(f"       where that can't tell: `spojit-stripe ledger list --run-id {asked.run_id}`, `ledger resolve`")
         return code
     if meta.get("incomplete"):
         warn(f"incomplete: {meta.get('stopped_because')}")

@@ -193,7 +193,8 @@ def _decide(ctx: click.Context, approval_id: str, decision: Literal["approved", 
         if run is not None:
             return _wake(host, decided, run, go_on=said.go_on, as_json=settings.json)
     if decision == "approved":
-        which = "its commands in the same order" if decided.kind == "plan" else "the same command"
+        # An agent's plan stands behind one command.
+        which = "its commands in the same order" if decided.kind == "plan" and not decided.owner else "the same command"
         note(f"now repeat {which} with --run-id {decided.run_id}; the approval is used once and expires")
     return 0
 

@@ -304,7 +304,7 @@ def _session(settings: Settings, host: Host) -> Session:
     connection = settings.chosen(host.connections)
     for text in connection.warnings:
         warn(text)
-    return host.session(connection, refuse_twins=True)
+    return host.session(connection, refuse_twins="always")
 
 
 def _pages(stream: TextIO, tool: Tool, tool_call: ToolCall, asked: _Asked) -> Pages | None:
@@ -372,7 +372,8 @@ def _tell_not_done(outcome: Paused | Planned | Failed, settings: Settings, asked
         return code
     if isinstance(outcome, Planned):
         note(f"planned as number {outcome.number} of run {asked.run_id}, not carried out: {outcome.preview.reason}")
-        note("`spojit-stripe approvals list` shows the plan; once approved, repeat this command")
+        again = f"once approved, repeat this command with --run-id {asked.run_id}"
+        note(f"`spojit-stripe approvals list` shows the plan; {again}")
         told = planned_json(outcome)
     else:
         note(f"waiting for approval {outcome.approval_id}: {outcome.reason}")
@@ -394,6 +395,8 @@ def _tell_not_done(outcome: Paused | Planned | Failed, settings: Settings, asked
 def _tell_next(error: SpojitError, ledger_id: int | None, asked: _Asked) -> None:
     if ledger_id is None or not isinstance(error, ServiceError):
         return
+    if isinstance(error, OutcomeUnknownError) and "ledger resolve" in error.message:
+        return  # what is never sent again says itself what is left to do
     if isinstance(error, OutcomeUnknownError):
         note(f"       repeat with --run-id {asked.run_id} to settle it under the same key")
         # A failure that Stripe replays stays unknown however often it is repeated.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,7 +213,7 @@ def resolve(ctx: click.Context, entry_id: int, found: str | None, nothing: bool,
 
     if found is not None and nothing:
         raise InputError("--found and --none do not go together")
-    if found is not None and (not found.strip() or "/" in found):
+    if found is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", found):
         raise InputError(f"--found: {found!r} is no object id")
     settings = settings_of(ctx)
     with settings.host() as host:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
+from spojit_stripe.cli.columns import iso
 from spojit_stripe.cli.report import data_line, json_text, note, report_error, warn
 from spojit_stripe.errors import ServiceError, error_from_record
 from spojit_stripe.redact import printable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from spojit_stripe.engine import Embedded
     from spojit_stripe.host import Host
-    from spojit_stripe.records import NodeNote, Run
+    from spojit_stripe.records import Entry, NodeNote, Run
     from spojit_stripe.values import JsonObject, JsonValue
 
 __all__ = ["conducted", "engine_of", "tell_outcome", "told_of", "watched", "write_value"]
@@ -280,8 +281,9 @@ def _tell_waiting(host: Host, run: Run, *, as_json: bool) -> int:
             continue
         approvals.append({"approval": approval.id, "reason": approval.reason, "expires": approval.expires})
         note(f"waiting for {approval.id}: {approval.reason}")
-        note(f"  `spojit-stripe approvals show {approval.id}`, then approve or reject it, and")
-    note(f"  `spojit-stripe runs resume {run.id}` goes on; the run can wait for days")
+        until = iso(approval.expires)
+        note(f"  `spojit-stripe approvals show {approval.id}`, then approve or reject it until {until}, and")
+    note(f"  `spojit-stripe runs resume {run.id}` goes on; no process has to wait")
     if as_json:
         waits = cast("list[JsonValue]", approvals)
         data_line(json_text({"run_id": run.id, "state": "waiting", "approvals": waits, "exit_code": WAITING}))
@@ -298,13 +300,24 @@ def _tell_failed(host: Host, run: Run, *, as_json: bool) -> int:
     code = report_error(error, as_json=as_json, more=more)
     if run.state.value == "unknown" and isinstance(error, ServiceError):
         unsettled = [one for one in host.records.ledger.entries(run_id=run.id, writes_only=True) if one.state.unsettled]
-        for entry in unsettled:
-            note(f"       ledger entry {entry.id}: {entry.operation}; look with `spojit-stripe ledger show {entry.id}`")
-        note(f"       `spojit-stripe runs resume {run.id}` settles it first, under its own key, and then goes on")
+        for line in how_to_settle(run, unsettled):
+            note(f"       {line}")
     else:
         note(f"       `spojit-stripe runs show {run.id}` tells what was done; mend the cause, then")
-        note(f"       `spojit-stripe runs resume {run.id}` goes on from there; what is done is not done again")
+        note(f"       `spojit-stripe runs resume {run.id}` goes on, with the file as it was, and does nothing twice")
     return code
+
+
+def how_to_settle(run: Run, unsettled: Sequence[Entry]) -> list[str]:
+    """What to do about a run that stopped at writes whose outcome is unknown; of another run where it has none."""
+    resume = f"`spojit-stripe runs resume {run.id}`"
+    if not unsettled:
+        return [f"when that is settled, {resume} goes on"]
+    lines = [f"{resume} settles it first, under its own key, and then goes on"]
+    for entry in unsettled:
+        ways = f"`spojit-stripe ledger resolve {entry.id}`, with --found OBJECT or --none if you know"
+        lines.append(f"where that can't tell, ledger entry {entry.id} ({entry.operation}): {ways}")
+    return lines
 
 
 def write_value(stream: TextIO, value: JsonValue) -> None:

@@ -12,7 +12,7 @@ import click
 from spojit_stripe.cli.base import Command, Group, settings_of
 from spojit_stripe.cli.columns import iso
 from spojit_stripe.cli.report import data_line, json_text, note
-from spojit_stripe.cli.running import EXCEPTIONS, conducted, engine_of, seconds, told_of
+from spojit_stripe.cli.running import EXCEPTIONS, conducted, engine_of, how_to_settle, seconds, told_of
 from spojit_stripe.cli.show import show_fields, write_table
 from spojit_stripe.errors import InputError, SpojitError
 from spojit_stripe.redact import redact_object
@@ -135,7 +135,7 @@ def _show(host: Host, engine: Embedded, run: Run) -> None:
         headers = ["entry", "when", "tool", "operation", "amount", "state", "object"]
         write_table(sys.stdout, headers, [row_of(entry)[:7] for entry in writes], right=frozenset({0, 4}))
     sys.stdout.flush()
-    for line in _what_next(host, run, state):
+    for line in _what_next(host, engine, run, state):
         note(line)
 
 
@@ -168,8 +168,11 @@ def _changed(host: Host, run: Run) -> str:
     return "" if now == run.version else " (the file has changed since; the run keeps its own)"
 
 
-def _what_next(host: Host, run: Run, state: str) -> list[str]:
+def _what_next(host: Host, engine: Embedded, run: Run, state: str) -> list[str]:
     resume = f"`spojit-stripe runs resume {run.id}`"
+    if state == "unknown":
+        written = host.records.ledger.entries(run_id=run.id, writes_only=True)
+        return how_to_settle(run, [one for one in written if one.state.unsettled])
     if state == "waiting":
         topics = [wait.topic.partition(":")[2] for wait in host.records.runs.waits(run_id=run.id)]
         found = [one for one in (host.records.approvals.find(topic) for topic in topics) if one is not None]
@@ -177,11 +180,10 @@ def _what_next(host: Host, run: Run, state: str) -> list[str]:
         lines = [f"{one.id} is {state}: {one.reason}" for one, state in zip(found, standing, strict=True)]
         if "pending" in standing:
             lines.append("decide with `spojit-stripe approvals approve ID` or `reject ID`, then")
-        return [*lines, f"{resume} goes on"]
+        return [*lines, "its process waits, and goes on by itself" if engine.is_held(run.id) else f"{resume} goes on"]
     advice = {
         "interrupted": f"its process is gone; {resume} goes on where it stood, and nothing is sent twice",
-        "failed": f"mend the cause, then {resume} goes on from there; what is done is not done again",
-        "unknown": f"{resume} settles the unknown outcome first, under its own key, and then goes on",
+        "failed": f"mend the cause, then {resume} goes on, with the file as it was, and does nothing twice",
         "cancelled": f"{resume} takes it up again",
         "running": "it is being run by another process",
     }

@@ -325,7 +325,7 @@ def may_run_planned(
         return False
     approval = db.execute("SELECT state, expires FROM approvals WHERE digest = ?", (_digest_of(digests),)).fetchone()
     if approval["state"] == "rejected":
-        raise RefusedError(f"the plan of run {run_id} was rejected")
+        raise RefusedError(f"the plan of run {run_id} was rejected; that is final for this run")
     if approval["state"] not in (("approved", "used") if again else ("approved",)) or approval["expires"] < now:
         return False
     for row in rows[: digests.index(digest)]:

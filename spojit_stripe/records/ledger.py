@@ -38,7 +38,7 @@ from spojit_stripe.records.keys import key_of
 from spojit_stripe.records.likeness import Like, like
 from spojit_stripe.records.spending import Scope, spent
 from spojit_stripe.redact import redact_object, redact_text
-from spojit_stripe.values import Amount, Assessment, Effect, JsonObject, Meta, Position, Preview
+from spojit_stripe.values import Amount, Assessment, Effect, JsonObject, Meta, Position, Preview, RefuseTwins
 
 __all__ = ["Entry", "Ledger", "NewCall", "State"]
 
@@ -65,7 +65,7 @@ class NewCall:
     stamped: bool
     once: str | None
     approval_digest: str | None
-    refuse_twins: bool
+    refuse_twins: RefuseTwins
 
 
 class Ledger:
@@ -122,6 +122,20 @@ class Ledger:
             ).fetchall()
         return like(map(entry_of, rows), digest, assessment)
 
+    def is_under_way(self, digest: str, connection: str, run_id: str) -> bool:
+        """Whether an equal call of another run has no outcome yet, as far as anybody wrote."""
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT 1 FROM calls WHERE digest = ? AND connection = ? AND run_id <> ? AND state = 'open'",
+                (digest, connection, run_id),
+            ).fetchone()
+        return row is not None
+
+    def settled_by(self, entry: Entry) -> str:
+        """The commands that settle a call whose outcome is unknown."""
+        with self._database.reading() as db:
+            return _settled_by(db, entry.run_id, entry.id)
+
     def open(self, new: NewCall, rules: Rules) -> Entry:
         """Write the row of a call that is about to be sent; durable when this returns.
 
@@ -132,8 +146,7 @@ class Ledger:
         now = int(self._clock())
         run_id, connection = new.position.run_id, new.connection
         with self._database.writing() as db:
-            if new.refuse_twins:
-                _refuse_twin(db, new)
+            _refuse_twin(db, new)
             if new.effect is Effect.MONEY:
                 _check_caps(db, connection.name, connection.mode, run_id, new.preview.amount, now, rules)
             if new.approval_digest:
@@ -286,15 +299,27 @@ def _place(position: Position) -> tuple[str, str, str, int]:
 
 
 def _refuse_twin(db: sqlite3.Connection, new: NewCall) -> None:
-    twin = db.execute(
-        f"SELECT id, run_id FROM calls WHERE digest = ? AND connection = ? AND run_id <> ? AND state IN {_UNSETTLED}",  # noqa: S608
-        (new.digest, new.connection.name, new.position.run_id),
-    ).fetchone()
-    if twin:
-        raise OutcomeUnknownError(
-            f"ledger entry {twin['id']} (run {twin['run_id']}) is the same call and its outcome is unknown; "
-            f"settle it first: repeat it with --run-id {twin['run_id']}, or `spojit-stripe ledger resolve {twin['id']}`"
-        )
+    if new.refuse_twins == "never":
+        return
+    place = _place(new.position)
+    rows = db.execute(
+        f"SELECT * FROM calls WHERE digest = ? AND connection = ? AND state IN {_UNSETTLED}",  # noqa: S608 # fixed
+        (new.digest, new.connection.name),
+    )
+    for row in rows:
+        there = (row["run_id"], row["node"], row["indexes"], row["ordinal"])
+        run_id = row["run_id"]
+        if run_id != new.position.run_id or (new.refuse_twins == "always" and there != place):
+            raise OutcomeUnknownError(
+                f"ledger entry {row['id']} (run {run_id}) is the same call and its outcome is unknown; settle it "
+                f"first: {_settled_by(db, run_id, row['id'])}"
+            )
+
+
+def _settled_by(db: sqlite3.Connection, run_id: str, entry_id: int) -> str:
+    of_workflow = db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone()
+    how = f"`spojit-stripe runs resume {run_id}`" if of_workflow else f"repeat its own command with --run-id {run_id}"
+    return f"{how}, or `spojit-stripe ledger resolve {entry_id}`"
 
 
 def _state_after(error: SpojitError) -> State:

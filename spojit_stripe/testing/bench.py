@@ -16,7 +16,7 @@ from spojit_stripe.connector import Connector, Progress
 from spojit_stripe.direct import preview_tool, run_tool
 from spojit_stripe.records import Entry, Ledger, Records
 from spojit_stripe.session import Session
-from spojit_stripe.values import JsonValue, Outcome, Position, Preview, Secret, ToolCall
+from spojit_stripe.values import JsonValue, Outcome, Position, Preview, RefuseTwins, Secret, ToolCall
 
 __all__ = ["FakeClock", "Workbench"]
 
@@ -95,7 +95,7 @@ class Workbench:
         *,
         narrower: Iterable[Given] = (),
         by_agent: bool = False,
-        refuse_twins: bool = False,
+        refuse_twins: RefuseTwins = "never",
         **fields: Any,
     ) -> Session:
         """A session on `connection`, or on one with `fields`."""

@@ -412,7 +412,8 @@ class StripeWire:
         if trouble.configuration:
             return ConfigurationError(self._reader.clean(f"{where}: {trouble.text}"))
         if is_loopback(self._origin.host):
-            advice = "is the sandbox running? start it with `spojit-stripe sandbox`"
+            port = f" --port {self._origin.port}" if self._origin.port else ""
+            advice = f"is the sandbox running? start it with `spojit-stripe sandbox{port}`"
         else:
             advice = "check the network, then try again"
         verb = "gave no answer" if trouble.sent else "can't be reached, nothing was sent"

@@ -246,7 +246,7 @@ def test_a_rejected_plan_executes_nothing(shop, paid):
     shop.settle()
     journal = shop.journal()
     journal.decide = shop.reject
-    go(
+    reply = go(
         shop,
         (*paid, other),
         *plan_turns(paid, other),
@@ -255,6 +255,8 @@ def test_a_rejected_plan_executes_nothing(shop, paid):
         journal=journal,
     )
     assert shop.writes() == []
+    assert reply.meta["warnings"] == ["the plan is rejected; nothing of it was executed"]
+    assert reply.meta["incomplete"] is False, "that is what the person wanted"
 
 
 def test_a_plan_that_expired_after_it_was_approved_executes_nothing(shop, paid):
@@ -278,6 +280,8 @@ def test_a_plan_that_expired_after_it_was_approved_executes_nothing(shop, paid):
     )
     assert shop.writes() == []
     assert reply.transcript["plan"]["state"] == "expired"
+    assert (reply.meta["incomplete"], reply.meta["stopped_because"]) == (True, "the plan is expired")
+    assert reply.meta["warnings"] == ["the plan is expired; nothing of it was executed"]
 
 
 def test_a_plan_stops_at_the_first_call_that_does_not_succeed(shop, paid):
@@ -303,7 +307,7 @@ def test_a_plan_stops_at_the_first_call_that_does_not_succeed(shop, paid):
 
 
 def test_a_call_stands_in_a_plan_once(shop, paid):
-    go(
+    reply = go(
         shop,
         paid,
         refund(paid[1]),
@@ -313,6 +317,7 @@ def test_a_call_stands_in_a_plan_once(shop, paid):
         policy=shop.plan,
     )
     assert shop.writes() == []
+    assert (reply.meta["incomplete"], reply.meta["stopped_because"]) == (True, "the plan is not decided in time")
 
 
 def test_a_write_that_depends_on_a_planned_one_is_refused(shop, paid):

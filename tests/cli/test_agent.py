@@ -124,7 +124,8 @@ def test_a_plan_is_approved_as_a_whole(cli, play, charge, box):
     ran = cli(*command, "--run-id", "plan-1", "--json")
     assert ran.code == 5
     before = box.count("refund")
-    cli("approvals", "approve", ran.json["paused"])
+    approved = cli("approvals", "approve", ran.json["paused"])
+    assert "now repeat the same command with --run-id plan-1;" in approved.err
     assert cli(*command, "--run-id", "plan-1").code == 0
     assert box.count("refund") == before + 2
 

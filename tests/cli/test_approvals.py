@@ -29,9 +29,10 @@ def question(cli, folder: Path, request: pytest.FixtureRequest) -> tuple[str, st
     assert (ran.code, ran.out) == (5, "")
     found = re.search(r"^waiting for (apr_\w+): Pay 50\.00 USD\?$", ran.err, re.MULTILINE)
     assert found is not None
-    assert ran.err.endswith(
-        f"  `spojit-stripe approvals show {found[1]}`, then approve or reject it, and\n"
-        f"  `spojit-stripe runs resume {run_id}` goes on; the run can wait for days\n"
+    assert re.search(
+        rf"  `spojit-stripe approvals show {found[1]}`, then approve or reject it until \d{{4}}-\S+Z, and\n"
+        rf"  `spojit-stripe runs resume {run_id}` goes on; no process has to wait\n$",
+        ran.err,
     )
     return run_id, found[1]
 

@@ -75,7 +75,8 @@ BAD: list[tuple[str | list[str], str, int]] = [
     (
         "call list-charges --connection elsewhere",
         "{folder}/connections.yaml:23:84: connection 'elsewhere', base_url: example.com is not this machine, and the "
-        "key would go there; if that is meant, add allow_host: example.com",
+        "key would go there; if that is meant, add allow_host: example.com (with `connections add`: --allow-host "
+        "example.com)",
         3,
     ),
     ("call list-charges --connection other", "unknown connector 'netsuite'; installed: stripe", 3),
@@ -388,7 +389,8 @@ BAD: list[tuple[str | list[str], str, int]] = [
     (
         f"{ADD} --secret-key ${{env:TEST_STRIPE_KEY}} --base-url http://example.com",
         "connections add: connection 'x', base_url: example.com is not this machine, and the key would go there; if "
-        "that is meant, add allow_host: example.com",
+        "that is meant, write https:// and add allow_host: example.com (with `connections add`: --allow-host "
+        "example.com)",
         2,
     ),
     (
@@ -515,6 +517,7 @@ def test_an_unreachable_host_is_one_error(cli) -> None:
         "error: GET /v1/customers/cus_1: http://127.0.0.1:9 (connection 'unreachable') can't be reached, nothing was "
         "sent: "
     )
+    assert "start it with `spojit-stripe sandbox --port 9`" in ran.err
     assert "Traceback" not in ran.err
 
 

@@ -71,7 +71,8 @@ def test_output_on_stdout_and_nodes_on_stderr(cli, box, pay) -> None:
     other = cli("run", pay, "--input", "amount=501", "--run-id", "r-1")
     assert (other.code, other.err.splitlines()[-1]) == (
         2,
-        "error: run r-1 was begun with other inputs; take another --run-id, or look with `spojit-stripe runs show r-1`",
+        "error: run r-1 was begun with other inputs; another --run-id is another run, which writes anew what this one "
+        "has written: look with `spojit-stripe runs show r-1`",
     )
 
 
@@ -190,7 +191,7 @@ def test_a_decline_and_a_resume_that_ends_like_an_undisturbed_run(cli, box, pay)
     assert (failed.code, failed.out) == (6, "")
     told = failed.err.splitlines()
     assert any(line.startswith("error: node charge: Your card was declined.") for line in told)
-    assert told[-1] == "       `spojit-stripe runs resume r-2` goes on from there; what is done is not done again"
+    assert told[-1] == "       `spojit-stripe runs resume r-2` goes on, with the file as it was, and does nothing twice"
     again = cli("run", pay, "--input", "amount=600", "--run-id", "r-2")
     assert (again.code, again.err.splitlines()[-1]) == (
         4,
@@ -217,8 +218,10 @@ def test_an_unknown_outcome_is_settled_by_the_resume(cli, box, pay) -> None:
     unknown = cli("run", pay, "--input", "amount=700", "--run-id", "r-4", "--json")
     assert (unknown.code, unknown.json["exit_code"], unknown.json["state"]) == (7, 7, "unknown")
     assert "`spojit-stripe runs resume r-4` settles it first, under its own key" in unknown.err
-    entry = re.search(r"ledger entry (\d+): POST /v1/charges; look with `spojit-stripe ledger show \1`", unknown.err)
+    way_out = r"where that can't tell, ledger entry (\d+) \(POST /v1/charges\): `spojit-stripe ledger resolve \1`, "
+    entry = re.search(way_out, unknown.err)
     assert entry is not None
+    assert entry[0] in cli("runs", "show", "r-4").err
     box.clear_faults()
     assert cli("runs", "resume", "r-4").code == 7, "what Stripe stored for the key is the failure"
     made = box.objects("charge")[-1]["id"]
@@ -226,6 +229,27 @@ def test_an_unknown_outcome_is_settled_by_the_resume(cli, box, pay) -> None:
     done = cli("runs", "resume", "r-4")
     assert (done.code, json.loads(done.out)["amount"]) == (0, 700)
     assert box.count("charge") == before + 1
+
+
+def test_what_another_run_left_unknown_is_not_paid_by_a_new_run(cli, box, pay) -> None:
+    """Of `run` and of `call`, also under the run id of the first, whose key it would not have."""
+    before = box.count("charge")
+    box.fail("POST", "/v1/charges", status=500, effect=True, stored=True, times=9)
+    assert cli("run", pay, "--input", "amount=710", "--run-id", "r-8").code == 7
+    box.clear_faults()
+    entry = cli("ledger", "list", "--outcome", "unknown", "--json").json[0]["id"]
+    paid = ("--amount", "710", "--currency", "usd", "--source", "tok_visa")
+    call = ("call", "create-charge", "--connection", "main", *paid)
+    settle_it = f"settle it first: `spojit-stripe runs resume r-8`, or `spojit-stripe ledger resolve {entry}`"
+    for again in (("run", pay, "--input", "amount=710", "--run-id", "r-9"), (*call, "--run-id", "r-8"), call):
+        refused = cli(*again)
+        assert (refused.code, settle_it in refused.err) == (7, True), refused.err
+    assert "when that is settled, `spojit-stripe runs resume r-9` goes on" in cli("runs", "show", "r-9").err
+    assert box.count("charge") == before + 1
+    assert cli("ledger", "resolve", str(entry), "--found", "ch 1").err == "error: --found: 'ch 1' is no object id\n"
+    assert cli("ledger", "resolve", str(entry), "--none").code == 0
+    assert cli("runs", "resume", "r-9").code == 0
+    assert box.count("charge") == before + 2
 
 
 def test_done_with_exceptions_and_an_answer_that_is_an_error(cli, box, folder: Path) -> None:
@@ -359,6 +383,10 @@ def test_a_run_that_waits_is_woken_by_another_process(cli, box, folder: Path) ->
     file = written(folder, '  - {id: ask, type: human, message: "Go?"}\n')
     process = begin("run", file, "--run-id", "live", "--wait", "--json")
     waiting(process)
+    while "waiting" not in cli("runs", "list", "--standing", "waiting").out:
+        assert process.poll() is None
+    assert cli("runs", "show", "live").err.endswith("its process waits, and goes on by itself\n")
+    assert cli("run", file, "--run-id", "live").err.endswith("go on with `spojit-stripe runs show live`\n")
     found = cli("approvals", "list", "--decision", "pending", "--json").json
     approved = cli("approvals", "approve", found[0]["id"])
     assert approved.err.splitlines()[-1] == "run live is being run by another process, and goes on there"

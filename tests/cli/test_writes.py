@@ -134,7 +134,7 @@ def test_rejecting(cli, box, customer) -> None:
     assert cli("approvals", "reject", approval, "--note", "too much").code == 0
     ran = cli(*call)
     assert ran.code == 4
-    assert ran.err.endswith("rejected the call: too much\n")
+    assert ran.err.endswith("rejected the call: too much; that is final for this run\n")
     assert charges_of(box, customer) == []
 
 
@@ -144,6 +144,7 @@ def test_planning(cli, box, customer) -> None:
     ran = cli(*first, "--json")
     assert (ran.code, ran.json["planned"], "id" in ran.json) == (5, 1, False)
     assert "planned as number 1 of run plan-1, not carried out" in ran.err
+    assert "once approved, repeat this command with --run-id plan-1\n" in ran.err
     (plan,) = cli("approvals", "list", "--json").json
     shown = cli("approvals", "show", plan["id"])
     assert "1. call" in shown.out

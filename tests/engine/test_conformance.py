@@ -259,5 +259,5 @@ def test_a_connector_node_is_told_of_a_rejection(port: Port, stage) -> None:
         port.send(topic)
 
     found = run_node(port, stage, {**PAY, "connection": "asking"}, {"amount": 500}, on_wait)
-    assert found["error"] == RefusedError("ann rejected the call: too much").to_json()
+    assert found["error"] == RefusedError("ann rejected the call: too much; that is final for this run").to_json()
     assert stage.till.paid == {}

@@ -218,7 +218,8 @@ def test_a_plan_that_is_rejected_sends_nothing(stage) -> None:
     stage.start(PLAN, {"amounts": [5]})
     stage.decide("rejected")
     failed = stage.resume()
-    assert (failed.state, stage.error(failed)) == (RunState.FAILED, "the plan of run run-1 was rejected")
+    why = "the plan of run run-1 was rejected; that is final for this run"
+    assert (failed.state, stage.error(failed)) == (RunState.FAILED, why)
     assert stage.till.sent == []
 
 

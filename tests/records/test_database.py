@@ -221,6 +221,10 @@ def test_the_state_folder_is_named_or_in_the_environment_or_the_users(
     monkeypatch.setenv("SPOJIT_STATE", str(tmp_path / "b"))
     assert state_folder() == tmp_path / "b"
     assert state_folder(tmp_path) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPOJIT_STATE", "c")
+    assert state_folder() == tmp_path / "c"
+    assert state_folder(Path("d")) == tmp_path / "d"
     monkeypatch.delenv("SPOJIT_STATE")
     found = state_folder()
     assert found.is_absolute()

@@ -61,7 +61,7 @@ def new_call(ordinal: int = 0, **change: object) -> NewCall:
         "stamped": False,
         "once": None,
         "approval_digest": None,
-        "refuse_twins": False,
+        "refuse_twins": "never",
     }
     return NewCall(**(fields | change))  # type: ignore[arg-type]
 
