@@ -7,7 +7,8 @@ from types import TracebackType
 
 from spojit_stripe.errors import ServiceError
 from spojit_stripe.sync.resources import Resource
-from spojit_stripe.sync.sqlite import scratch
+from spojit_stripe.sync.rows import is_id
+from spojit_stripe.sync.sqlite import scratch, scratching
 from spojit_stripe.values import JsonObject
 
 __all__ = ["Changes", "change_of"]
@@ -27,17 +28,21 @@ def change_of(event: JsonObject, resource: Resource) -> tuple[str, int, bool] | 
     found = about.get("id" if ours else resource.touched_by.get(str(about.get("object")), ""))
     if isinstance(found, dict):
         found = found.get("id")
-    if not isinstance(found, str) or not found:
+    if not is_id(found):
         return None  # another kind of object; or an upcoming invoice, which has no id
     return found, at, ours and kind.endswith(".deleted")
 
 
 class Changes:
-    """A set of ids, each with the time of its last event and, where one told so, of its deletion."""
+    """A set of ids, each with the time of its last event and, where one told so, of its deletion.
+
+    All methods raise `ConfigurationError` where the folder for temporary files takes no more.
+    """
 
     def __init__(self) -> None:
-        self._db = scratch()
-        self._db.execute("CREATE TABLE changes (id TEXT PRIMARY KEY, at INTEGER NOT NULL, deleted INTEGER)")
+        with scratching():
+            self._db = scratch()
+            self._db.execute("CREATE TABLE changes (id TEXT PRIMARY KEY, at INTEGER NOT NULL, deleted INTEGER)")
 
     def add(self, identifier: str, at: int, deleted: int | None) -> None:
         self._add([(identifier, at, deleted)])
@@ -52,19 +57,21 @@ class Changes:
         self._add([(name, at, at if deleted else None) for name, at, deleted in found])
 
     def _add(self, changes: Sequence[tuple[str, int, int | None]]) -> None:
-        self._db.executemany(
-            "INSERT INTO changes VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " at = max(at, excluded.at),"
-            " deleted = coalesce(max(deleted, excluded.deleted), deleted, excluded.deleted)",
-            changes,
-        )
+        with scratching():
+            self._db.executemany(
+                "INSERT INTO changes VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " at = max(at, excluded.at),"
+                " deleted = coalesce(max(deleted, excluded.deleted), deleted, excluded.deleted)",
+                changes,
+            )
 
     def batches(self, size: int) -> Iterator[list[str]]:
         """All ids, some at a time."""
         after = ""
         while True:
-            found = self._db.execute("SELECT id FROM changes WHERE id > ? ORDER BY id LIMIT ?", (after, size))
-            batch = [str(name) for (name,) in found]
+            with scratching():
+                found = self._db.execute("SELECT id FROM changes WHERE id > ? ORDER BY id LIMIT ?", (after, size))
+                batch = [str(name) for (name,) in found]
             if not batch:
                 return
             yield batch
@@ -73,8 +80,9 @@ class Changes:
     def of(self, ids: Sequence[str]) -> dict[str, tuple[int, int | None]]:
         """The time of the last event, and of a deletion, of each id."""
         marks = ", ".join("?" * len(ids))
-        found = self._db.execute(f"SELECT id, at, deleted FROM changes WHERE id IN ({marks})", ids)  # noqa: S608
-        return {str(name): (int(at), deleted) for name, at, deleted in found}
+        with scratching():
+            found = self._db.execute(f"SELECT id, at, deleted FROM changes WHERE id IN ({marks})", ids)  # noqa: S608
+            return {str(name): (int(at), deleted) for name, at, deleted in found}
 
     def __enter__(self) -> Changes:
         return self

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
-from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.errors import ConfigurationError, ServiceError
 from spojit_stripe.sync.resources import Column, Resource
-from spojit_stripe.sync.rows import Counts, Row
+from spojit_stripe.sync.rows import Counts, Row, is_id
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["Destination", "Failure", "History", "Identity", "State", "state_from", "state_text"]
+__all__ = [
+    "MOST_FAILURES",
+    "Destination",
+    "Failure",
+    "History",
+    "Identity",
+    "State",
+    "failing",
+    "state_from",
+    "state_text",
+]
+
+MOST_FAILURES: Final = 100
+"""Objects of one resource that may fail before all of it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +98,17 @@ class State:
     failures: dict[str, Failure] = field(default_factory=dict[str, Failure])
 
 
+def failing(state: State, resource: Resource, misfits: Mapping[str, Failure]) -> State:
+    """A state by which the objects that do not fit a new column are read again. Raises `ServiceError` for too many."""
+    failures = {**state.failures, **misfits}
+    if len(failures) > MOST_FAILURES and misfits:
+        last = [*misfits.values()][-1].error
+        raise ServiceError(
+            f"{resource.name}: more than {MOST_FAILURES} objects do not fit a column that is new; the last one: {last}"
+        )
+    return replace(state, failures=failures)
+
+
 def state_text(state: State) -> str:
     """A state as JSON; equal states give equal texts."""
     history, failures = state.history, state.failures
@@ -108,7 +132,8 @@ def state_from(text: str, where: str) -> State:
         return replace(
             state,
             history=History(**cast("JsonObject", history)) if history else None,  # type: ignore[arg-type]
-            failures={name: Failure(**one) for name, one in failures.items()},  # type: ignore[arg-type]
+            # What is no id can't be asked for again.
+            failures={name: Failure(**one) for name, one in failures.items() if is_id(name)},  # type: ignore[arg-type]
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ConfigurationError(
@@ -122,8 +147,8 @@ class Destination(Protocol):
     shown: str
     """Its name for people, without a password."""
 
-    def opened(self, identity: Identity) -> AbstractContextManager[None]:
-        """Open it for one run, alone. Refuses what is not ours, or another account's."""
+    def opened(self, identity: Identity, resources: Sequence[Resource] = ()) -> AbstractContextManager[None]:
+        """Open it for one run of `resources`, alone. Refuses what is not ours, or another account's."""
         ...
 
     def peek(self, resource: Resource, identity: Identity) -> State:
@@ -131,7 +156,10 @@ class Destination(Protocol):
         ...
 
     def prepare(self, resource: Resource, columns: Sequence[Column]) -> State:
-        """Make the table, or add what it lacks; what is remembered of it, nothing where somebody took it away."""
+        """Make the table, or add what it lacks; what is remembered of it, nothing where somebody took it away.
+
+        What does not fit a column that it adds is null there, and among the failures.
+        """
         ...
 
     def save(self, resource: Resource, rows: Sequence[Row], state: State, *, touch: bool = False) -> Counts:

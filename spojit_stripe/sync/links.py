@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from spojit_stripe.errors import InputError, InvalidRequestError, ServiceError, SpojitError
 from spojit_stripe.redact import printable, redact_text
+from spojit_stripe.sync.destination import MOST_FAILURES
 from spojit_stripe.sync.pages import Pages
 from spojit_stripe.sync.rows import Row, UnfitError, row_of
-from spojit_stripe.sync.work import MOST_FAILURES, Work, batches, side_by_side
+from spojit_stripe.sync.work import Work, batches, side_by_side
 from spojit_stripe.values import JsonObject
 
 __all__ = ["LinkWork"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from spojit_stripe.errors import ConfigurationError
-from spojit_stripe.sync.destination import Identity, State, state_from, state_text
+from spojit_stripe.sync.destination import Failure, Identity, State, failing, state_from, state_text
 from spojit_stripe.sync.resources import LINKS, RESERVED, Column, Kind, Resource
-from spojit_stripe.sync.rows import Counts, Row
+from spojit_stripe.sync.rows import Counts, Row, taken_from
 from spojit_stripe.sync.sqlite import alone
 from spojit_stripe.sync.tables import PENDING
 from spojit_stripe.sync.views import VIEWS
@@ -35,6 +35,12 @@ _BATCH: Final = 500
 _MEMORY: Final = "256MB"
 _PRIVATE: Final = 0o600  # names and addresses of customers are in it
 _TYPES: Final[Mapping[Kind, str]] = {"text": "VARCHAR", "integer": "BIGINT", "boolean": "BOOLEAN", "json": "VARCHAR"}
+# What a column has no room for is null, as a cast alone would not have it: that rounds, or ends the whole merge.
+_FITTING: Final[Mapping[Kind, str]] = {
+    "text": "{0}",
+    "integer": "CASE WHEN regexp_full_match({0}, '-?[0-9]+') THEN TRY_CAST({0} AS BIGINT) END",
+    "boolean": "CASE {0} WHEN 'true' THEN true WHEN 'false' THEN false END",
+}
 _STAGED: Final = (
     "{n: 'BIGINT', id: 'VARCHAR', created: 'BIGINT', synced_at: 'BIGINT', deleted_at: 'BIGINT', digest: 'VARCHAR', "
     "gone: 'BOOLEAN', touch: 'BOOLEAN', object: 'VARCHAR'}"
@@ -59,10 +65,10 @@ class ParquetFolder:
     # A run
 
     @contextmanager
-    def opened(self, identity: Identity) -> Generator[None]:
+    def opened(self, identity: Identity, resources: Sequence[Resource] = ()) -> Generator[None]:
         with self._explained():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with alone(self._folder / "sync"):
+        with alone(self._folder / "sync", self.shown):
             self._manifest = self._read_manifest()
             if self._manifest:
                 identity.check(cast("JsonObject", self._manifest["of"]), self.shown)
@@ -116,8 +122,7 @@ class ParquetFolder:
         return State() if state is None else state_from(json.dumps(state), self.shown)
 
     def prepare(self, resource: Resource, columns: Sequence[Column]) -> State:
-        self._columns[resource.name] = tuple(columns)
-        self._check_types(resource, columns)
+        new = self._check_types(resource, columns)
         if self._is_lost(resource):  # what is remembered of it holds no longer: it is filled anew
             self._entry(resource).update(staged=0, rows=0, state=None)
             self._write_manifest()
@@ -130,15 +135,36 @@ class ParquetFolder:
                 os.truncate(path, staged)  # of a run that was killed while it wrote
         with suppress(FileNotFoundError):
             self._drafted(resource).unlink()
+        if new:
+            self._note_misfits(resource, new)
+            self._narrow.add(resource.name)
+        self._columns[resource.name] = tuple(columns)
         self._lines[resource.name] = 0
         if staged:
             self.finish(resource)
         return self._state(resource)
 
-    def _check_types(self, resource: Resource, columns: Sequence[Column]) -> None:
+    def _note_misfits(self, resource: Resource, columns: Sequence[Column]) -> None:
+        """Remember what does not fit new columns, before the next merge makes it null there."""
+        state = self._state(resource)
+        with self._duck() as db:
+            path = _quoted(self._file(resource))
+            kept = db.execute(f"SELECT id, deleted_at, object FROM read_parquet('{path}') WHERE object IS NOT NULL")  # noqa: S608 # our own names
+            while found := cast("list[Found]", kept.fetchmany(_BATCH)):
+                misfits: dict[str, Failure] = {}
+                for name, deleted, text in found:
+                    _, fault = taken_from(str(text), resource, columns, str(name))
+                    if fault is not None:
+                        misfits[str(name)] = Failure(error=fault.message, deleted=cast("int | None", deleted))
+                state = failing(state, resource, misfits)
+        self._entry(resource)["state"] = cast("JsonObject", json.loads(state_text(state)))
+        self._write_manifest()
+
+    def _check_types(self, resource: Resource, columns: Sequence[Column]) -> list[Column]:
+        """The columns that a file has not."""
         path = self._file(resource)
         if not path.exists():
-            return
+            return []
         kinds: dict[str, Kind] = {column.name: column.kind for column in columns}
         kinds |= {"id": "text", "created": "integer", "synced_at": "integer", "deleted_at": "integer"}
         with self._duck() as db:
@@ -149,8 +175,8 @@ class ParquetFolder:
                 raise ConfigurationError(
                     f"{path}: {name} is {found} there and {wanted} here; a type is never changed: choose another folder"
                 )
-        if not kinds.keys() <= {str(name) for name, *_ in have}:
-            self._narrow.add(resource.name)
+        names = {str(name) for name, *_ in have}
+        return [column for column in columns if column.name not in names]
 
     def save(self, resource: Resource, rows: Sequence[Row], state: State, *, touch: bool = False) -> Counts:
         entry = self._entry(resource)
@@ -193,6 +219,8 @@ class ParquetFolder:
             draft.replace(self._folder / _MANIFEST)
 
     def finish(self, resource: Resource) -> Counts:
+        if resource.name not in self._columns:
+            return Counts()  # it was not prepared; what waits goes on waiting
         is_whole = self._file(resource).exists() and resource.name not in self._narrow
         if is_whole and not self._entry(resource)["staged"]:
             return Counts()
@@ -428,7 +456,7 @@ def _taken(columns: Sequence[Column]) -> tuple[str, str]:
             if column.kind == "text":
                 paths.append(f"'$.\"{column.name}\".id'")
                 taken = f"coalesce(parts[{len(paths)}], {taken})"
-            taken = f"{taken}::{_TYPES[column.kind]}"
+            taken = _FITTING[column.kind].format(taken)
         typed.append(f'{taken} AS "{column.name}"')
     return f"[{', '.join(paths)}]", ", ".join(typed)
 

@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 from spojit_stripe.errors import ConfigurationError, InputError
 from spojit_stripe.redact import HIDDEN, printable, redact_text
 from spojit_stripe.sync.passwords import passwords_in
-from spojit_stripe.sync.resources import Column
 from spojit_stripe.sync.rows import Cell
 from spojit_stripe.sync.tables import META, Found, Tables
+from spojit_stripe.sync.views import View
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,6 +22,9 @@ __all__ = ["PostgresTables"]
 
 _LOCK: Final = 0x53505359
 _CONNECT_SECONDS: Final = 15
+_BUSY: Final = "30s"
+_KINDS: Final = {"v": "view", "r": "table", "m": "materialized view"}
+_ENCODINGS: Final = ("UTF8", "SQL_ASCII")
 
 
 class PostgresTables(Tables):
@@ -37,14 +40,14 @@ class PostgresTables(Tables):
             )
         try:
             parts = urlsplit(url)
-            port = f":{parts.port}" if parts.port else ""
+            hosts = [_shown(host) for host in parts.netloc.rpartition("@")[2].split(",")]
         except ValueError:
             raise InputError(
                 "--to: the PostgreSQL URL is none; it looks like postgresql://user@host/database"
             ) from None
         self._url = url
         self._secrets = {one for found in passwords_in(url) for one in (found, unquote(found))}
-        self.shown = f"postgresql://{parts.hostname or ''}{port}{parts.path}"
+        self.shown = f"postgresql://{','.join(hosts)}{parts.path}"
         self._open: psycopg.Connection[Found] | None = None
 
     @property
@@ -77,9 +80,24 @@ class PostgresTables(Tables):
         import psycopg
 
         db = psycopg.connect(
-            self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name="spojit-stripe sync"
+            self._url,
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="spojit-stripe sync",
+            client_encoding="UTF8",  # whatever PGCLIENTENCODING or the database has
         )
         try:
+            encoding = db.info.parameter_status("server_encoding")
+            if encoding not in _ENCODINGS:
+                raise ConfigurationError(
+                    f"{self.shown} is a database in {encoding}, which has no room for every name; "
+                    "choose one whose encoding is UTF8"
+                )
+            # Else somebody's open transaction holds a run for ever, and all that queue behind it.
+            db.execute(
+                "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
+                (_BUSY,),
+            )
             yield db
         finally:
             # The server hears a little later that a connection is closed, and the next run may come at once.
@@ -110,20 +128,36 @@ class PostgresTables(Tables):
         )
         return {str(name): str(kind) for name, kind in found}
 
-    def _from_object(self, column: Column) -> str:
-        if column.kind == "text":
-            return (
-                f"CASE json_typeof(object -> '{column.name}') WHEN 'object' THEN object -> '{column.name}' ->> 'id'"
-                f" ELSE object ->> '{column.name}' END"
-            )
-        if column.kind == "json":
-            return (
-                f"CASE json_typeof(object -> '{column.name}') WHEN 'null' THEN NULL ELSE object -> '{column.name}' END"
-            )
-        return f"(object ->> '{column.name}')::{self._types[column.kind]}"
+    def _stranger(self, name: str, view: View) -> str | None:
+        found = self._ask(
+            "SELECT c.relkind::text, a.attname::text FROM pg_class c"
+            " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relname = ? AND n.nspname = current_schema() ORDER BY a.attnum",
+            (name,),
+        )
+        if not found:
+            return None
+        columns = tuple(column for _, column in found)
+        is_ours = found[0][0] == "v" and columns[: len(view.columns)] == view.columns
+        return None if is_ours else _KINDS.get(str(found[0][0]), "relation")
 
     def _make_view(self, name: str, sql: str) -> None:
+        # To replace a view waits for all that read it, and takes the right to do so: only where it must be.
+        kept = f"view {name}"
+        found = self._ask(f"SELECT value FROM {META} WHERE name = ?", (kept,))  # noqa: S608 # our own name
+        if found and found[0][0] == f"{sql}\n{self._view_there(name)}":
+            return
         self._ask(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+        self._write(
+            f"INSERT INTO {META} (name, value) VALUES (?, ?)"  # noqa: S608 # our own name
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            [(kept, f"{sql}\n{self._view_there(name)}")],
+        )
+
+    def _view_there(self, name: str) -> str:
+        """A view as the server words it; nothing where it is gone."""
+        return str(self._ask("SELECT coalesce(pg_get_viewdef(to_regclass(?)), '')", (name,))[0][0])
 
     @contextmanager
     def _looking(self) -> Generator[bool]:
@@ -140,12 +174,23 @@ class PostgresTables(Tables):
 
         try:
             yield
+        except psycopg.errors.LockNotAvailable:
+            raise ConfigurationError(
+                f"can't sync to {self.shown}: another session holds a lock on a table or view there; "
+                "end its transaction (pg_stat_activity shows it) and try again"
+            ) from None
         except psycopg.Error as error:
             text = redact_text(str(error)).strip().splitlines()
             told = printable(text[0] if text else type(error).__name__)
             for secret in sorted(self._secrets, key=len, reverse=True):
                 told = told.replace(secret, HIDDEN)
             raise ConfigurationError(f"can't sync to {self.shown}: {told}") from None
+
+
+def _shown(host: str) -> str:
+    """One host of a URL, which may name several. Raises `ValueError` where its port is none."""
+    parts = urlsplit(f"//{host}")
+    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
 
 
 def _marked(sql: str) -> bytes:

@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -21,7 +22,19 @@ from spojit_stripe.redact import may_hold_secrets, redact_object
 from spojit_stripe.sync.resources import Column, Resource
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["Cell", "Counts", "Known", "Row", "UnfitError", "Verdict", "judge", "row_of", "tombstone"]
+__all__ = [
+    "Cell",
+    "Counts",
+    "Known",
+    "Row",
+    "UnfitError",
+    "Verdict",
+    "is_id",
+    "judge",
+    "row_of",
+    "taken_from",
+    "tombstone",
+]
 
 Cell: TypeAlias = "str | int | bool | None"
 
@@ -106,11 +119,16 @@ def judge(known: Known | None, row: Row) -> Verdict:
     return Verdict.SAME if same else Verdict.CHANGED
 
 
+def is_id(value: JsonValue) -> TypeGuard[str]:
+    """Whether a value can name an object, in a request and in every place."""
+    return isinstance(value, str) and value != "" and not _UNKEEPABLE.search(value)
+
+
 def row_of(value: JsonObject, resource: Resource, columns: Sequence[Column], seen: int) -> Row:
     """The row of an object. Raises `UnfitError` where it has not the form of its table."""
     identifier = value.get("id")
-    if not isinstance(identifier, str) or not identifier or _UNKEEPABLE.search(identifier):
-        raise UnfitError(f"{resource.name}: an object came without an id: {json.dumps(value)[:80]}")
+    if not is_id(identifier):
+        raise UnfitError(f"{resource.name}: an object came without an id that can be kept: {json.dumps(value)[:80]}")
     if value.get("deleted") is True:
         return tombstone(identifier, seen, seen)
     kind = value.get("object", resource.kind)
@@ -126,6 +144,25 @@ def row_of(value: JsonObject, resource: Resource, columns: Sequence[Column], see
         created=created if isinstance(created, int) else None,
         cells=tuple(_cell(column, shown, resource, identifier) for column in columns),
     )
+
+
+def taken_from(
+    text: str, resource: Resource, columns: Sequence[Column], identifier: str
+) -> tuple[list[Cell], UnfitError | None]:
+    """What new columns hold of an object that was kept before they were there; what does not fit is None, and told."""
+    cells: list[Cell] = []
+    fault: UnfitError | None = None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return [None] * len(columns), UnfitError(f"{resource.name} {identifier}: what is kept of it is no JSON")
+    for column in columns:
+        try:
+            cells.append(_cell(column, value, resource, identifier))
+        except UnfitError as error:
+            cells.append(None)
+            fault = error
+    return cells, fault
 
 
 def tombstone(identifier: str, deleted_at: int, seen: int) -> Row:
@@ -173,12 +210,14 @@ def _keepable(value: JsonValue) -> JsonValue:
 
 
 def _cell(column: Column, value: JsonObject, resource: Resource, identifier: str) -> Cell:
+    """What a column holds of an object. Raises `UnfitError` where it has no room for that."""
     found = value.get(column.name)
     if found is None:
         return None
     if column.kind == "json":
-        return json.dumps(found, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    if column.kind == "text":
+        with suppress(ValueError):  # JSON has no infinity, which is what a number like 1e400 becomes
+            return json.dumps(found, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    elif column.kind == "text":
         named = found.get("id") if isinstance(found, dict) else found
         if isinstance(named, str):
             return named
@@ -192,4 +231,9 @@ def _cell(column: Column, value: JsonObject, resource: Resource, identifier: str
     )
 
 
-_WANTED = {"text": "text", "boolean": "true or false", "integer": "a whole number of 64 bits"}
+_WANTED = {
+    "text": "text",
+    "boolean": "true or false",
+    "integer": "a whole number of 64 bits",
+    "json": "JSON that can be kept: a number in it is too large",
+}

@@ -38,7 +38,7 @@ async def sync(
     """
     resources, identity = chosen(names), _identity(session)
     synced: list[Synced] = []
-    with destination.opened(identity):
+    with destination.opened(identity, resources):
         for resource in resources:
             work = (LinkWork if resource.name == LINKS else Work)(
                 resource, destination, session, run_id, tell=tell, full=full

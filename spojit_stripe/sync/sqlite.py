@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from spojit_stripe.errors import ConfigurationError
-from spojit_stripe.sync.resources import Column
 from spojit_stripe.sync.rows import Cell
 from spojit_stripe.sync.tables import META, Found, Tables
+from spojit_stripe.sync.views import View
 
-__all__ = ["SqliteTables", "alone", "scratch"]
+__all__ = ["SqliteTables", "alone", "scratch", "scratching"]
 
 _APPLICATION_ID: Final = 0x53505359  # "SPSY": tells our files from anybody else's
 _BUSY_SECONDS: Final = 30.0
@@ -32,9 +32,14 @@ class SqliteTables(Tables):
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         self._db.close()
 
+    @property
+    def _real(self) -> Path:
+        """The file itself: two links to it are one place."""
+        return Path(os.path.realpath(self._path))
+
     @contextmanager
     def _connected(self) -> Generator[None]:
-        with alone(self._path):
+        with alone(self._real, self.shown):
             with self._explained():
                 if not self._path.exists():
                     self._path.touch(mode=0o600)  # names and addresses of customers will be in it
@@ -82,13 +87,15 @@ class SqliteTables(Tables):
     def _columns_in(self, table: str) -> dict[str, str]:
         return {str(row[1]): str(row[2]).upper() for row in self._ask(f"PRAGMA table_info({table})")}
 
-    def _from_object(self, column: Column) -> str:
-        where = f"object, '$.\"{column.name}\"'"
-        if column.kind == "text":
-            return f"coalesce(json_extract(object, '$.\"{column.name}\".id'), json_extract({where}))"
-        if column.kind == "json":
-            return f"CASE json_type({where}) WHEN 'null' THEN NULL ELSE json_extract({where}) END"
-        return f"json_extract({where})"
+    def _stranger(self, name: str, view: View) -> str | None:
+        found = self._ask(
+            "SELECT type, sql FROM sqlite_master WHERE name = ? COLLATE NOCASE AND type <> 'trigger'", (name,)
+        )
+        if not found:
+            return None
+        kind, sql = found[0]
+        first = f"CREATE VIEW {name} AS {view.sql.splitlines()[0]}\n"
+        return None if kind == "view" and str(sql).startswith(first) else str(kind)
 
     def _make_view(self, name: str, sql: str) -> None:
         made = f"CREATE VIEW {name} AS {sql}"
@@ -104,11 +111,22 @@ class SqliteTables(Tables):
             yield False
             return
         with self._explained():
-            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+            self._db = sqlite3.connect(f"{self._real.as_uri()}?{self._mode()}", uri=True, timeout=_BUSY_SECONDS)
         with closing(self._db):
             with self._explained():
+                self._db.execute("PRAGMA query_only = ON")
                 self._check_owner()
             yield bool(self._columns_in(META))
+
+    def _mode(self) -> str:
+        """How to open the file for a look at it, so that nothing is left beside it."""
+        log = self._real.with_name(f"{self._real.name}-wal")
+        if log.is_file() and log.stat().st_size:
+            return "mode=ro"  # a sync is at work, or one was killed
+        if not os.access(self._real.parent, os.W_OK):
+            return "mode=ro&immutable=1"  # even a reader would make files there
+        # Only one that may write takes away what it made beside the file.
+        return "mode=rw" if os.access(self._real, os.W_OK) else "mode=ro"
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -126,16 +144,16 @@ class SqliteTables(Tables):
 
 
 @contextmanager
-def alone(path: Path) -> Generator[None]:
+def alone(path: Path, shown: str) -> Generator[None]:
     """Hold a lock beside `path` that other processes see, and that ends with this one.
 
-    Raises `ConfigurationError` while another run holds it.
+    Raises `ConfigurationError` while another run holds it; `shown` is what it calls the place.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
         db = sqlite3.connect(lock, timeout=0, isolation_level=None)
     except sqlite3.Error as error:
-        raise ConfigurationError(f"can't write beside {path}: {error}") from None
+        raise ConfigurationError(f"can't sync to {shown}: can't write {lock}: {error}") from None
     with closing(db):
         try:
             db.execute("PRAGMA journal_mode = MEMORY")  # else a killed run leaves a second file
@@ -143,7 +161,7 @@ def alone(path: Path) -> Generator[None]:
         except sqlite3.Error as error:
             text = str(error)
             why = "another sync works on it; wait until that has ended" if "locked" in text else text
-            raise ConfigurationError(f"can't sync to {path}: {why}") from None
+            raise ConfigurationError(f"can't sync to {shown}: {why}") from None
         yield
         db.execute("ROLLBACK")
 
@@ -151,3 +169,15 @@ def alone(path: Path) -> Generator[None]:
 def scratch() -> sqlite3.Connection:
     """A database for what is too much for memory. Its file has no name and is gone when it is closed."""
     return sqlite3.connect("", isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def scratching() -> Generator[None]:
+    """For all that is done with a `scratch`. Raises `ConfigurationError` where its folder takes no more."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"can't note what changed in the folder for temporary files: {error}; "
+            "make room there, or name another folder in SQLITE_TMPDIR"
+        ) from None

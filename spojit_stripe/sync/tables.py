@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final, TypeAlias, cast
 
 from spojit_stripe.errors import ConfigurationError
-from spojit_stripe.sync.destination import Identity, State, state_from, state_text
+from spojit_stripe.sync.destination import Failure, Identity, State, failing, state_from, state_text
 from spojit_stripe.sync.resources import LINKS, Column, Kind, Resource
-from spojit_stripe.sync.rows import Cell, Counts, Known, Row, Verdict, judge
-from spojit_stripe.sync.views import VIEWS
+from spojit_stripe.sync.rows import Cell, Counts, Known, Row, Verdict, judge, taken_from
+from spojit_stripe.sync.views import VIEWS, View
 from spojit_stripe.values import JsonObject
 
 __all__ = ["META", "PENDING", "STATES", "Tables"]
@@ -75,17 +75,18 @@ class Tables(ABC):
         """The columns of a table with their types in upper case; empty where there is none."""
 
     @abstractmethod
-    def _from_object(self, column: Column) -> str:
-        """An expression that takes a column's value out of `object`."""
+    def _stranger(self, name: str, view: View) -> str | None:
+        """What lies under the name of a view and is not that view, nor one of an earlier version: a word for it."""
 
     @abstractmethod
     def _make_view(self, name: str, sql: str) -> None:
-        """Make a view, or replace one that differs."""
+        """Make a view, or replace one of ours that differs."""
 
     def peek(self, resource: Resource, identity: Identity) -> State:
         with self._looking() as ours:
             if ours:
                 self._check(identity)
+                self._check_views([resource])
             return (self._state(resource) if ours else None) or State()
 
     def reconciliation(self, payout: str | None) -> list[JsonObject]:
@@ -106,10 +107,11 @@ class Tables(ABC):
     # A run
 
     @contextmanager
-    def opened(self, identity: Identity) -> Generator[None]:
+    def opened(self, identity: Identity, resources: Sequence[Resource] = ()) -> Generator[None]:
         with self._connected():
             with self._transaction():
                 self._claim(identity)
+                self._check_views(resources)
             yield
 
     def _claim(self, identity: Identity) -> None:
@@ -131,6 +133,24 @@ class Tables(ABC):
         except (ValueError, IndexError):
             kept = None
         identity.check(cast("JsonObject", kept) if isinstance(kept, dict) else {}, self.shown)
+
+    def _check_views(self, resources: Sequence[Resource]) -> None:
+        """That the views can be made in the end: before hours of reading, not after them."""
+        wanted = any(resource.name == LINKS for resource in resources)
+        for name, view in VIEWS.items():
+            if wanted or self._has_all(view):
+                self._check_view(name, view)
+
+    def _has_all(self, view: View) -> bool:
+        return all(self._columns_in(table) for table in view.tables)
+
+    def _check_view(self, name: str, view: View) -> None:
+        stranger = self._stranger(name, view)
+        if stranger is not None:
+            raise ConfigurationError(
+                f"{self.shown} has a {stranger} {name} that is not of this program; rename it, "
+                "or choose another destination"
+            )
 
     def _check_format(self) -> None:
         found = self._ask(f"SELECT value FROM {META} WHERE name = 'format'")  # noqa: S608 # our own name
@@ -156,12 +176,12 @@ class Tables(ABC):
                 raise ConfigurationError(
                     f"{self.shown} has a table {resource.name} that is not of this program; choose another destination"
                 )
+            state = state or State()
             if have:
-                self._widen(resource, columns, have)
+                state = self._widen(resource, columns, have, state)
             else:
                 self._make(resource, columns)
             self._columns[resource.name] = tuple(columns)
-            state = state or State()
             self._keep(resource, state)
         return state
 
@@ -169,9 +189,11 @@ class Tables(ABC):
         parts = [f'"{name}" {self._types[kind]}' for name, kind in _shape(columns)]
         parts[0] += " PRIMARY KEY"
         self._ask(f"CREATE TABLE {resource.name} ({', '.join(parts)})")
-        self._ask(f"CREATE INDEX {resource.name}_created ON {resource.name} (created)")
+        # Where the name is taken, rows are found without it.
+        self._ask(f"CREATE INDEX IF NOT EXISTS {resource.name}_created ON {resource.name} (created)")
 
-    def _widen(self, resource: Resource, columns: Sequence[Column], have: Mapping[str, str]) -> None:
+    def _widen(self, resource: Resource, columns: Sequence[Column], have: Mapping[str, str], state: State) -> State:
+        """Add the columns that a table has not. In the state are then also the objects that do not fit them."""
         for name, kind in _shape(columns):
             found = have.get(name)
             if found is not None and found != self._types[kind].upper():
@@ -184,10 +206,31 @@ class Tables(ABC):
             raise ConfigurationError(
                 f"{self.shown}: {resource.name} has lost its column {missing[0]}; choose another destination"
             )
-        for column in columns:
-            if column.name not in have:
-                self._ask(f'ALTER TABLE {resource.name} ADD COLUMN "{column.name}" {self._types[column.kind]}')
-                self._ask(f'UPDATE {resource.name} SET "{column.name}" = {self._from_object(column)}')  # noqa: S608 # our own names
+        new = [column for column in columns if column.name not in have]
+        for column in new:
+            self._ask(f'ALTER TABLE {resource.name} ADD COLUMN "{column.name}" {self._types[column.kind]}')
+        return self._fill(resource, new, state) if new else state
+
+    def _fill(self, resource: Resource, columns: Sequence[Column], state: State) -> State:
+        """Fill columns from the objects that are kept, with the values that a write of these would have."""
+        sets = ", ".join(f'"{column.name}" = ?' for column in columns)
+        after = ""
+        while found := self._ask(
+            f"SELECT id, deleted_at, CAST(object AS text) FROM {resource.name}"  # noqa: S608 # our own name
+            f" WHERE id > ? AND object IS NOT NULL ORDER BY id LIMIT {_BATCH}",
+            (after,),
+        ):
+            rows: list[Sequence[Cell]] = []
+            misfits: dict[str, Failure] = {}
+            for name, deleted, text in found:
+                after = str(name)
+                cells, fault = taken_from(str(text), resource, columns, after)
+                rows.append((*cells, after))
+                if fault is not None:
+                    misfits[after] = Failure(error=fault.message, deleted=cast("int | None", deleted))
+            self._write(f"UPDATE {resource.name} SET {sets} WHERE id = ?", rows)  # noqa: S608 # our own names
+            state = failing(state, resource, misfits)
+        return state
 
     def _keep(self, resource: Resource, state: State) -> None:
         self._write(
@@ -308,7 +351,8 @@ class Tables(ABC):
     def add_views(self) -> None:
         with self._transaction():
             for name, view in VIEWS.items():
-                if all(self._columns_in(table) for table in view.tables):
+                if self._has_all(view):
+                    self._check_view(name, view)
                     self._make_view(name, view.sql)
 
 

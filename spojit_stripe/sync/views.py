@@ -33,9 +33,14 @@ CATEGORIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view, and the tables or views that it needs."""
+    """A view, and the tables that it needs.
+
+    `columns` are those of its first version, and the first line of `sql` is that version's too: by
+    them a view that an earlier version made is known. Later columns come last.
+    """
 
     tables: tuple[str, ...]
+    columns: tuple[str, ...]
     sql: str
 
 
@@ -94,7 +99,17 @@ FROM (
 ) r
 """  # noqa: S608 # of constants
 
+_TABLES: Final = ("payouts", "balance_transactions", LINKS)
+_LINES_COLUMNS: Final = (
+    *("payout", "arrival_date", "balance_transaction", "currency", "category", "type"),
+    *("source", "amount", "fee", "net", "created"),
+)
+_RECONCILIATION_COLUMNS: Final = (
+    *("payout", "currency", "status", "arrival_date", "amount", "gross", "refunds", "disputes", "adjustments", "fees"),
+    *("net", "unbalanced", "transactions", "missing", "variance", "reconciled"),
+)
+
 VIEWS: Final = {
-    "payout_lines": View(("payouts", "balance_transactions", LINKS), _LINES.strip()),
-    "payout_reconciliation": View(("payouts", "balance_transactions", LINKS), _RECONCILIATION.strip()),
+    "payout_lines": View(_TABLES, _LINES_COLUMNS, _LINES.strip()),
+    "payout_reconciliation": View(_TABLES, _RECONCILIATION_COLUMNS, _RECONCILIATION.strip()),
 }

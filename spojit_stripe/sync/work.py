@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -28,21 +29,18 @@ from spojit_stripe.errors import (
 from spojit_stripe.redact import printable, redact_text
 from spojit_stripe.session import Session
 from spojit_stripe.sync.changes import Changes
-from spojit_stripe.sync.destination import Destination, Failure, History, State
+from spojit_stripe.sync.destination import MOST_FAILURES, Destination, Failure, History, State
 from spojit_stripe.sync.gap import OVERLAP, events_gone, why_again
 from spojit_stripe.sync.pages import Pages
 from spojit_stripe.sync.reader import Reader
 from spojit_stripe.sync.report import Mode, Synced, Tell
 from spojit_stripe.sync.resources import Resource, columns_of
-from spojit_stripe.sync.rows import Counts, Row, UnfitError, row_of, tombstone
-from spojit_stripe.values import JsonObject
+from spojit_stripe.sync.rows import Counts, Row, UnfitError, is_id, row_of, tombstone
+from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["MOST_FAILURES", "Work", "batches", "side_by_side"]
+__all__ = ["Work", "batches", "side_by_side"]
 
 T = TypeVar("T")
-
-MOST_FAILURES: Final = 100
-"""Objects of one resource that may fail before all of it does."""
 
 _SETTLES_WITHIN: Final = 14 * 86_400  # what is pending for longer is read one by one, not by a list since then
 _SETTLED: Final = 60  # a read this long after an event certainly shows what it tells
@@ -143,14 +141,18 @@ class Work:
             try:
                 rows.append(row_of(value, self._resource, self._columns, seen))
             except UnfitError as error:
-                self._fail(str(value.get("id")), error, None)
+                self._fail(value.get("id"), error, None)
         return rows
 
-    def _fail(self, identifier: str, error: SpojitError, deleted: int | None) -> None:
+    def _fail(self, identifier: JsonValue, error: SpojitError, deleted: int | None) -> None:
         text = printable(redact_text(error.message))
-        self._failed[identifier] = text
-        failures = {**self._state.failures, identifier: Failure(error=text, deleted=deleted)}
-        if len(failures) > MOST_FAILURES:
+        failures = self._state.failures
+        if is_id(identifier):
+            self._failed[identifier] = text
+            failures = {**failures, identifier: Failure(error=text, deleted=deleted)}
+        else:  # it is told, but there is nothing that the next run could ask for
+            self._failed[redact_text(json.dumps(identifier))[:60]] = text
+        if len(failures.keys() | self._failed.keys()) > MOST_FAILURES:
             raise ServiceError(
                 f"{self._resource.name}: more than {MOST_FAILURES} objects could not be read; the last one: {text}"
             )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spojit_stripe.errors import ConfigurationError, InputError
+from spojit_stripe.errors import ConfigurationError, InputError, ServiceError
 from spojit_stripe.sync import RESOURCES, destination_of
 from spojit_stripe.sync.destination import Failure, History, Identity, State, state_from, state_text
+from spojit_stripe.sync.postgres import PostgresTables
 from spojit_stripe.sync.resources import Column
-from spojit_stripe.sync.rows import Counts, Row, row_of, tombstone
+from spojit_stripe.sync.rows import Counts, Row, UnfitError, row_of, tombstone
+from spojit_stripe.sync.views import VIEWS
 from tests.sync.conftest import Shop
 
 ME = Identity(connection="shop", mode="test", account=None, base_url=None)
@@ -225,7 +228,8 @@ def test_a_database_is_free_as_soon_as_a_run_has_ended(database: str) -> None:
 
 def test_two_runs_at_once_are_refused(place: str) -> None:
     first, second = destination_of(place).opened(ME), destination_of(place).opened(ME)
-    with first, pytest.raises(ConfigurationError, match="another sync works on it"), second:
+    shown = destination_of(place).shown
+    with first, pytest.raises(ConfigurationError, match=f"^can't sync to {shown}: another sync works on it"), second:
         pass
     save(place, [customer("a", 10)])
 
@@ -249,6 +253,75 @@ def test_a_new_column_is_added_and_filled_and_none_is_taken_away(place: str) -> 
     if not place.endswith(".parquet"):
         save(place, [customer("K", 20)])  # by an older program that knows fewer columns
         assert rows_in(place)[0]["email"] == "j@x"
+
+
+NEW = (*COLUMNS, Column("i", "integer"), Column("t", "text"), Column("b", "boolean"), Column("j", "json"))
+
+
+def old_and_new(place: str, value: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], State]:
+    """The row of a table that was widened, the one of a write with all columns, and what the first remembers."""
+    value = {"object": "customer", "created": 5, **value}
+    save(place, [row_of({**value, "id": "cus_1"}, CUSTOMERS, COLUMNS, 10)], state=State(as_of=7))
+    destination = destination_of(place)
+    with destination.opened(ME):
+        state = destination.prepare(CUSTOMERS, NEW)
+        with suppress(UnfitError):
+            destination.save(CUSTOMERS, [row_of({**value, "id": "cus_2"}, CUSTOMERS, NEW, 10)], state)
+        destination.finish(CUSTOMERS)
+    rows = rows_in(place)
+    assert destination_of(place).peek(CUSTOMERS, ME) == state
+    return rows[0], rows[-1], state
+
+
+@pytest.mark.parametrize(
+    "j",
+    [1.2345678901234567, 0.1 + 0.2, 1e22, 2**70, True, "txt", {"b": 1.10, "a": "é"}, [1.0, None], ""],
+    ids=repr,
+)
+def test_a_column_that_is_new_holds_what_a_write_would_have_put_there(place: str, j: Any) -> None:
+    old, new, state = old_and_new(place, {"i": 2**62 + 1, "b": False, "t": 'q"\\☃', "j": j})
+    names = [column.name for column in NEW]
+    assert [repr(old[name]) for name in names] == [repr(new[name]) for name in names]
+    assert state == State(as_of=7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"i": 1.5}, "customers cus_1: i is 1.5, not a whole number of 64 bits"),
+        ({"i": 2**63}, "i is 9223372036854775808, not a whole number"),
+        ({"i": "many"}, 'i is "many", not a whole number'),
+        ({"b": "yes"}, 'b is "yes", not true or false'),
+    ],
+)
+def test_what_does_not_fit_a_new_column_is_null_and_read_again(place: str, fields: dict[str, Any], told: str) -> None:
+    row, _, state = old_and_new(place, {**fields, "t": "x"})
+    assert (row["i"], row["b"], row["t"]) == (None, None, "x")
+    assert [*state.failures] == ["cus_1"]
+    assert told in state.failures["cus_1"].error
+
+
+def test_too_much_that_does_not_fit_a_new_column_fails_the_resource(place: str) -> None:
+    save(place, [customer("a", 10, id=f"cus_{number}", i=0.5) for number in range(101)])
+    for _ in range(2):
+        destination = destination_of(place)
+        with destination.opened(ME):
+            with pytest.raises(ServiceError, match="more than 100 objects do not fit a column that is new; the last"):
+                destination.prepare(CUSTOMERS, NEW)
+            destination.finish(CUSTOMERS)
+    assert "i" not in rows_in(place)[0]
+
+
+def test_of_an_object_that_was_emptied_or_damaged_a_new_column_is_null(shop: Shop) -> None:
+    save(shop.db, [customer("a", 10, t="x"), customer("b", 10, id="cus_2", t="x")])
+    shop.change("UPDATE customers SET object = CASE id WHEN 'cus_1' THEN NULL ELSE '{' END")
+    destination = destination_of(shop.db)
+    with destination.opened(ME):
+        state = destination.prepare(CUSTOMERS, NEW)
+    assert shop.ask("SELECT t FROM customers") == [(None,), (None,)]
+    assert [(name, one.error) for name, one in state.failures.items()] == [
+        ("cus_2", "customers cus_2: what is kept of it is no JSON")
+    ]
 
 
 def test_a_changed_type_is_refused_in_one_line(place: str) -> None:
@@ -297,7 +370,96 @@ def test_a_state_as_text_comes_back_and_another_text_is_refused() -> None:
             state_from(text, "x.db")
 
 
+def test_what_is_no_id_is_not_remembered_as_failed() -> None:
+    """An earlier version kept it, and every later run broke on it."""
+    fine = State(failures={"cus_1": Failure(error="No such")})
+    failures = {name: Failure(error="no id") for name in ("", "a\x00b", "a\ud800b")}
+    assert state_from(state_text(State(failures={**failures, **fine.failures})), "x") == fine
+
+
 # SQLite
+
+
+def test_two_links_to_one_file_are_one_place(tmp_path: Path) -> None:
+    save(f"sqlite:///{tmp_path}/shop.db", [customer("a", 10)])
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "other.db").symlink_to(tmp_path / "shop.db")
+    first, second = (destination_of(f"sqlite:///{tmp_path}/{name}") for name in ("shop.db", "links/other.db"))
+    with (
+        first.opened(ME),
+        pytest.raises(ConfigurationError, match=r"can't sync to .*other.db: another sync works on it"),
+        second.opened(ME),
+    ):
+        pass
+
+
+def test_a_look_leaves_nothing_beside_a_file(seeded: Shop) -> None:
+    seeded.sync("payouts", "balance_transactions")
+    before = {path.name: path.read_bytes() for path in seeded.folder.iterdir() if path.is_file()}
+    assert destination_of(seeded.db).reconciliation(None)
+    with pytest.raises(ConfigurationError, match="choose another destination"):
+        destination_of(seeded.db).peek(CUSTOMERS, ME)
+    assert {path.name: path.read_bytes() for path in seeded.folder.iterdir() if path.is_file()} == before
+
+
+def test_a_look_during_a_sync_shows_what_is_saved_and_takes_nothing_away(tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path}/shop.db"
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        destination.save(CUSTOMERS, [customer("a", 10)], State(as_of=7))
+        assert destination_of(place).peek(CUSTOMERS, ME) == State(as_of=7)
+        destination.save(CUSTOMERS, [customer("b", 20)], State(as_of=8))
+    assert destination_of(place).peek(CUSTOMERS, ME) == State(as_of=8)
+    assert rows_in(place)[0]["name"] == "b"
+
+
+def test_a_file_on_a_medium_that_takes_no_other_can_be_looked_at(seeded: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded.sync("payouts", "balance_transactions")
+    (seeded.folder / "shop.db-wal").mkdir()  # so that nothing can be made there, whoever runs this
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert len(destination_of(seeded.db).reconciliation(None)) == seeded.box.count("payout")
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "TABLE"])
+def test_a_view_or_table_of_the_users_own_is_refused_before_anything_is_read(shop: Shop, kind: str) -> None:
+    shop.one("payouts")
+    sent = len(shop.paths())
+    shop.change(f"CREATE {kind} Payout_lines AS SELECT 'mine' AS x")
+    with pytest.raises(ConfigurationError, match=rf"shop.db has a {kind.lower()} payout_lines that is not of this"):
+        shop.sync("payouts", "balance_transactions")
+    assert shop.ask("SELECT x FROM payout_lines") == [("mine",)]
+    assert len(shop.paths()) == sent
+    assert shop.one("payouts").as_of  # which needs no such view
+
+
+def test_a_view_of_the_users_own_in_the_place_of_ours_is_refused(shop: Shop) -> None:
+    shop.sync("payouts", "balance_transactions")
+    shop.change("DROP VIEW payout_lines")
+    shop.change("CREATE VIEW payout_lines AS SELECT 'mine' AS x")
+    with pytest.raises(ConfigurationError, match="a view payout_lines that is not of this program"):
+        shop.sync("products")
+    assert shop.ask("SELECT x FROM payout_lines") == [("mine",)]
+
+
+def test_a_view_of_an_earlier_version_is_replaced(shop: Shop) -> None:
+    views = "SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY name"
+    shop.sync("payouts", "balance_transactions")
+    made = shop.ask(views)
+    for name, sql in made:
+        shop.change(f"DROP VIEW {name}")
+        shop.change(f"{sql} LIMIT 5")
+    shop.sync("payouts", "balance_transactions")
+    assert shop.ask(views) == made
+    for name, view in VIEWS.items():
+        names = [row[1] for row in shop.ask(f"PRAGMA table_info({name})")]
+        assert tuple(names[: len(view.columns)]) == view.columns
+
+
+def test_a_table_whose_index_has_no_name_left_is_made_without_it(shop: Shop) -> None:
+    shop.one("products")
+    shop.change("CREATE INDEX refunds_created ON products (name)")
+    assert shop.one("refunds").as_of
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(shop: Shop) -> None:
@@ -356,12 +518,26 @@ def test_a_file_is_only_for_its_owner(shop: Shop) -> None:
         ("", "is no place"),
         ("postgresql://u:ge heim@[::1/x", "the PostgreSQL URL is none"),
         ("postgresql://u:geheim@h:port/x", "the PostgreSQL URL is none"),
+        ("postgresql://u:geheim@h1:5432,h2:port/x", "the PostgreSQL URL is none"),
     ],
 )
 def test_what_names_no_place_is_refused_without_its_password(text: str, fault: str) -> None:
     with pytest.raises(InputError, match=fault) as caught:
         destination_of(text)
     assert "heim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:geheim@h1:5432,h2:5433/db", "postgresql://h1:5432,h2:5433/db"),
+        ("postgresql://u:geheim@h1,h2/db", "postgresql://h1,h2/db"),
+        ("postgresql://u@h1/db", "postgresql://h1/db"),
+        ("postgresql:///db?host=h1,h2&password=geheim", "postgresql:///db"),
+    ],
+)
+def test_a_url_may_name_several_hosts(url: str, shown: str) -> None:
+    assert destination_of(url).shown == shown
 
 
 # Parquet
@@ -502,3 +678,85 @@ def test_a_lost_connection_is_told(database: str) -> None:
     with pytest.raises(ConfigurationError, match="can't sync to postgresql://"):
         run()
     assert save(database, [customer("a", 10)]).new == 1
+
+
+def test_an_open_report_holds_up_neither_a_run_nor_other_readers(shop: Shop, database: str) -> None:
+    place = f"{database}?options=-c%20lock_timeout%3D2s"
+    shop.sync("payouts", "balance_transactions", to=place)
+    with psycopg.connect(database) as report:
+        report.execute("SELECT count(*) FROM payout_reconciliation")
+        assert shop.sync("payouts", "balance_transactions", to=place).exit_code == 0
+
+
+def test_a_lock_that_another_session_holds_is_waited_for_and_then_told(database: str) -> None:
+    save(database, [customer("a", 10)])
+    with psycopg.connect(database) as report:
+        report.execute("SELECT count(*) FROM customers")
+        destination = destination_of(f"{database}?options=-c%20lock_timeout%3D50ms")
+        with (
+            destination.opened(ME),
+            pytest.raises(ConfigurationError, match=r"another session holds a lock on a table or view there; end its"),
+        ):
+            destination.prepare(CUSTOMERS, NEW)
+    destination = PostgresTables(database)
+    with destination.opened(ME):
+        assert destination._ask("SHOW lock_timeout") == [("30s",)]  # where the URL says nothing else
+
+
+def test_who_may_only_write_rows_syncs_what_somebody_else_made(shop: Shop, database: str) -> None:
+    shop.sync("payouts", "balance_transactions", to=database)
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("CREATE ROLE writer LOGIN PASSWORD 'geheim'")
+        db.execute("GRANT USAGE ON SCHEMA public TO writer")
+        db.execute("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO writer")
+    shop.box.advance(60)
+    place = database.replace("//sync:", "//writer:")
+    assert place != database
+    assert shop.sync("payouts", "balance_transactions", to=place).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "TABLE", "MATERIALIZED VIEW"])
+def test_a_view_or_table_of_the_users_own_in_postgresql_is_refused(shop: Shop, database: str, kind: str) -> None:
+    with psycopg.connect(database) as db:
+        db.execute(f"CREATE {kind} payout_lines AS SELECT 'mine' AS x")
+    with pytest.raises(ConfigurationError, match=f"has a {kind.lower()} payout_lines that is not of this program"):
+        shop.sync("payouts", "balance_transactions", to=database)
+    assert shop.paths() == []
+    assert shop.one("payouts", to=database).as_of
+
+
+def test_a_view_that_was_dropped_comes_back(shop: Shop, database: str) -> None:
+    """In a schema whose name has to be quoted, too."""
+    with psycopg.connect(database) as db:
+        db.execute('CREATE SCHEMA "My Shop"')
+    place = f"{database}?options=-c%20search_path%3D%22My%5C%20Shop%22"
+    shop.sync("payouts", "balance_transactions", to=place)
+    with psycopg.connect(place) as db:
+        db.execute('DROP VIEW "My Shop".payout_reconciliation')
+    shop.sync("payouts", "balance_transactions", to=place)
+    assert destination_of(place).reconciliation(None) == []
+
+
+def encoded(postgres: str, encoding: str) -> str:
+    """An empty database in an encoding."""
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as db:
+        db.execute("DROP DATABASE IF EXISTS encoded WITH (FORCE)")
+        db.execute(f"CREATE DATABASE encoded ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    return f"{postgres}/encoded"
+
+
+def test_a_database_without_room_for_every_name_is_refused(shop: Shop, postgres: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"/encoded is a database in LATIN1, which has no room for every name"):
+        shop.sync("products", to=encoded(postgres, "LATIN1"))
+    assert shop.paths() == []
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+def test_names_are_kept_whatever_encoding_a_client_is_set_to(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    place = encoded(postgres, encoding)
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    save(place, [customer("café ☃", 10)])
+    monkeypatch.setenv("PGCLIENTENCODING", "UTF8")
+    assert rows_in(place)[0]["name"] == "café ☃"

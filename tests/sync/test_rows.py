@@ -56,12 +56,14 @@ def test_integers_are_exact_to_the_last_of_64_bits() -> None:
         ({"amount": "5"}, 'amount is "5", not a whole number'),
         ({"paid": 1}, "paid is 1, not true or false"),
         ({"customer": 7}, "customer is 7, not text"),
+        ({"rate": {"of": float("inf")}}, 'rate is {"of": Infinity}, not JSON that can be kept: a number'),
         ({"customer": {"object": "customer"}}, "customer is .*, not text"),
         ({"object": "refund"}, "is a 'refund', not a charge"),
         ({"created": "yesterday"}, 'created is "yesterday"'),
         ({"id": ""}, "an object came without an id"),
         ({"id": None}, "an object came without an id"),
         ({"id": "ch\x00"}, "an object came without an id"),
+        ({"id": "ch\ud800"}, "an object came without an id"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_never_bent(fields: dict, text: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import duckdb
 import pytest
@@ -14,6 +15,7 @@ import stripe
 
 from spojit_stripe.errors import AccessError, ConfigurationError, InputError, ServiceError, UnavailableError
 from spojit_stripe.sync import RESOURCES
+from spojit_stripe.sync.changes import Changes, change_of
 from spojit_stripe.sync.gap import OVERLAP
 from tests.sync.conftest import DAY, NOW, Shop
 
@@ -624,6 +626,58 @@ def test_too_many_objects_that_do_not_fit_are_a_failure_of_the_whole(shop: Shop)
             report.resources[0].error
         )
         assert report.resources[0].as_of is None
+
+
+@pytest.mark.parametrize(("name", "told"), [("", '""'), (None, "null"), (7, "7"), ("a\x00b", '"a\\u0000b"')])
+def test_an_object_that_has_no_id_is_reported_and_breaks_no_later_run(shop: Shop, api, name: Any, told: str) -> None:
+    api.products.create({"name": "Chair"})
+    shop.box.advance(60)
+    data = [{"object": "product", "id": name, "created": 5}]
+    page = {"object": "list", "url": "/v1/products", "has_more": False, "data": data}
+    shop.box.fail("GET", "/v1/products", status=200, body=json.dumps(page))
+    report = shop.sync("products")
+    assert report.exit_code == 8
+    assert "an object came without an id that can be kept" in report.resources[0].failed[told]
+    shop.box.advance(DAY)
+    for full in (False, True):
+        assert shop.one("products", full=full).failed == {}
+    assert shop.ask("SELECT name FROM products") == [("Chair",)]
+
+
+def test_too_many_objects_without_an_id_are_a_failure_of_the_whole(shop: Shop) -> None:
+    data = [{"object": "product", "id": number, "created": 5} for number in range(101)]
+    page = {"object": "list", "url": "/v1/products", "has_more": False, "data": data}
+    shop.box.fail("GET", "/v1/products", status=200, body=json.dumps(page))
+    assert "more than 100 objects could not be read" in str(shop.sync("products").resources[0].error)
+
+
+@pytest.mark.parametrize("name", ["", None, 7, "a\x00b", "a\ud800b"])
+def test_an_event_about_what_has_no_id_is_no_change(name: Any) -> None:
+    event = {"type": "product.updated", "created": 5, "data": {"object": {"object": "product", "id": name}}}
+    assert change_of(event, RESOURCES["products"]) is None
+
+
+def test_a_folder_for_temporary_files_that_is_full_is_told() -> None:
+    with Changes() as changes:
+        changes._db.execute("PRAGMA max_page_count = 4")
+        with pytest.raises(ConfigurationError, match=r"in the folder for temporary files: .* is full; make room there"):
+            changes.add_ids([f"prod_{number:0100}" for number in range(500)], 5)
+
+
+def test_a_column_that_does_not_fit_is_told_by_the_run_that_adds_it(shop: Shop, api) -> None:
+    person = api.customers.create({"name": "A"})
+    shop.box.advance(60)
+    shop.one("customers")
+    shop.change("ALTER TABLE customers DROP COLUMN balance")
+    shop.change("UPDATE customers SET object = json_set(object, '$.balance', 1.5)")
+    broken = {**shop.box.object(person.id), "balance": 1.5}
+    shop.box.advance(DAY)
+    shop.box.fail("GET", f"/v1/customers/{person.id}", status=200, body=json.dumps(broken))
+    report = shop.sync("customers")
+    assert report.exit_code == 8
+    assert "balance is 1.5, not a whole number" in report.resources[0].failed[person.id]
+    assert shop.ask("SELECT balance FROM customers") == [(None,)]
+    assert shop.one("customers").failed == {}
 
 
 def test_an_outage_amid_single_reads_keeps_what_came_and_goes_on_later(shop: Shop, api) -> None:
