@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spojit_stripe.data.files import LostError
 from spojit_stripe.data.keys import segment
 from spojit_stripe.data.spool import SPOOL_BYTES, Spool
 from spojit_stripe.data.sql import SqlError, SqlLimits, SqlResult, Table, run_sql
@@ -11,6 +12,7 @@ from spojit_stripe.data.stored import StoredList, is_handle
 __all__ = [
     "SPOOL_BYTES",
     "ArtifactStore",
+    "LostError",
     "Spool",
     "SqlError",
     "SqlLimits",

@@ -3,8 +3,9 @@
     <folder>/manifest       a line on the list, then one for each page: how much of its part counts
     <folder>/3.ndjson       the rows of part 3, in their order, without secrets
 
-A line of the manifest tells a part's length and hash up to where it counts. So nothing has to
-be synced: what a crash of the machine took away is found out, and read again.
+A line of the manifest tells a part's length and hash up to where it counts, and begins with the
+hash of what it tells. So nothing has to be synced: what a crash of the machine took away, or
+anything else has changed, is found out, and read again.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Checkpoint:
             growing = self._growing.setdefault(part, _Growing())
             growing.add(counting)
             if mark is not None:
-                self._manifest.write(encode(growing.line(part, mark)) + b"\n")
+                self._manifest.write(_sealed(growing.line(part, mark)))
             growing.add(following)
         except (OSError, ValueError, RecursionError):
             self.remove()
@@ -138,7 +139,7 @@ class Checkpoint:
         text = manifest.readall()
         head, _, lines = text.partition(b"\n")
         try:
-            found = msgspec.json.decode(head, type=_Head)
+            found = msgspec.json.decode(_unsealed(head), type=_Head)
         except (msgspec.MsgspecError, ValueError):
             return None
         if found.digest != digest or not 0 <= self._clock() - found.began < _DAY:
@@ -147,7 +148,7 @@ class Checkpoint:
         whole = len(head) + 1
         for line in lines.split(b"\n")[:-1]:  # a line without its end is half of one
             try:
-                mark = msgspec.json.decode(line, type=_Mark)
+                mark = msgspec.json.decode(_unsealed(line), type=_Mark)
             except (msgspec.MsgspecError, ValueError):
                 break
             marks[mark.part] = mark
@@ -177,8 +178,22 @@ class Checkpoint:
             old.unlink()
         manifest.truncate(0)
         head: JsonObject = {"digest": digest, "as_of": as_of, "began": self._clock()}
-        manifest.write(encode(head) + b"\n")
+        manifest.write(_sealed(head))
         return as_of, {}
+
+
+def _sealed(told: JsonObject) -> bytes:
+    """A line of the manifest with its end, and before it the hash that tells whether it is whole."""
+    text = encode(told)
+    return hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
+
+
+def _unsealed(line: bytes) -> bytes:
+    """What a line tells. Raises `ValueError` where that is not what was written."""
+    digest, _, text = line.partition(b" ")
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        raise ValueError("the line was changed")
+    return text
 
 
 def _safe(lines: Sequence[bytes]) -> bytes:

@@ -11,12 +11,31 @@ from typing import BinaryIO, Protocol, cast
 
 from spojit_stripe.data.folders import explained, make_private, sync_folder
 from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.values import JsonObject
 
-__all__ = ["Files", "LocalFiles", "RemoteFiles"]
+__all__ = ["Files", "LocalFiles", "LostError", "RemoteFiles", "lost"]
+
+
+class LostError(ConfigurationError):
+    """An artifact can't be had as it was recorded; whoever needs it waits until it can.
+
+    What was done with it stays done: to make it anew could give something else.
+    """
+
+    def to_json(self) -> JsonObject:
+        # As what it is to whoever reads the record back: `errors` knows no floor above it.
+        return {**super().to_json(), "error": ConfigurationError.__name__}
+
+
+def lost(key: str, what: str) -> LostError:
+    return LostError(
+        f"artifact {key} {what}; put the file back from a copy of the state folder and resume "
+        "(a new run would do everything anew)"
+    )
 
 
 class Files(Protocol):
-    """The few things a store needs. All raise `ConfigurationError`."""
+    """The few things a store needs. All raise `ConfigurationError`, those that read `LostError`."""
 
     def put(self, draft: Path, key: str) -> None:
         """Make a synced draft the file `key`, whole or not at all."""
@@ -37,8 +56,8 @@ class Files(Protocol):
         ...
 
 
-def _gone(key: str) -> ConfigurationError:
-    return ConfigurationError(f"artifact {key} is missing; restore the state folder from a copy, or run again")
+def _gone(key: str) -> LostError:
+    return lost(key, "is missing")
 
 
 class LocalFiles:
@@ -56,12 +75,12 @@ class LocalFiles:
 
     def size(self, key: str) -> int | None:
         target = self._inside(key)
-        with explained("read a result", self._root):
+        with explained("read a result", self._root, LostError):
             return target.stat().st_size if target.is_file() else None
 
     def read(self, key: str) -> BinaryIO:
         target = self._inside(key)
-        with explained("read a result", self._root):
+        with explained("read a result", self._root, LostError):
             try:
                 return target.open("rb")
             except FileNotFoundError:
@@ -87,7 +106,7 @@ class LocalFiles:
     def _inside(self, key: str) -> Path:
         target = self._root / key
         if not target.resolve().is_relative_to(self._root.resolve()):  # through a link
-            raise ConfigurationError(f"artifact {key} lies outside of its store; the record was changed by hand")
+            raise LostError(f"artifact {key} lies outside of its store; the record was changed by hand")
         return target
 
 
@@ -123,11 +142,11 @@ class RemoteFiles:
             self._files.put_file(str(draft), target)
 
     def size(self, key: str) -> int | None:
-        with self._explained("read"):
+        with self._explained("read", LostError):
             return self._files.size(self._at(key)) if self._files.isfile(self._at(key)) else None
 
     def read(self, key: str) -> BinaryIO:
-        with self._explained("read"):
+        with self._explained("read", LostError):
             try:
                 return self._files.open(self._at(key), "rb")
             except FileNotFoundError:
@@ -135,7 +154,7 @@ class RemoteFiles:
 
     def path(self, key: str, scratch: Path) -> Path:
         target = scratch / key.replace("/", "=")
-        with self._explained("read"):
+        with self._explained("read", LostError):
             try:
                 self._files.get_file(self._at(key), str(target))
             except FileNotFoundError:
@@ -159,7 +178,7 @@ class RemoteFiles:
         return f"{self._root}/{key}"
 
     @contextlib.contextmanager
-    def _explained(self, what: str) -> Generator[None]:
+    def _explained(self, what: str, kind: type[ConfigurationError] = ConfigurationError) -> Generator[None]:
         try:
             yield
         except ConfigurationError:
@@ -167,6 +186,6 @@ class RemoteFiles:
         except Exception as error:  # every service behind fsspec has errors of its own
             # Their texts may hold the URL, and the URL may hold a password: only the kind is told.
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-            raise ConfigurationError(
+            raise kind(
                 f"can't {what} artifact store {self._name!r}: {why}; check its URL, its access and its fsspec package"
             ) from None

@@ -18,13 +18,13 @@ _DAY = 24 * 3600.0
 
 
 @contextlib.contextmanager
-def explained(what: str, folder: Path) -> Generator[None]:
+def explained(what: str, folder: Path, kind: type[ConfigurationError] = ConfigurationError) -> Generator[None]:
     """Turn what the operating system says into one line that says what to do."""
     try:
         yield
     except OSError as error:
         why = error.strerror or str(error)
-        raise ConfigurationError(
+        raise kind(
             f"can't {what} in {folder}: {why}; make room or choose another folder with --state or SPOJIT_STATE"
         ) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -147,7 +148,23 @@ class Spool:
                     make_private(self._drafts)
                     handle, name = tempfile.mkstemp(prefix="spool-", suffix=".ndjson", dir=self._drafts)
                     self._draft, self._stream = Path(name), os.fdopen(handle, "wb")
-                self._stream.write(text)
+                try:
+                    self._stream.write(text)
+                except OSError as error:
+                    if self.checkpoint is None or error.errno != errno.ENOSPC:
+                        raise
+                    # It is a convenience, and takes as much room as the list itself.
+                    self.checkpoint.remove()
+                    self._stream = self._cut(self._stream, self._bytes - len(text))
+                    self._stream.write(text)
         except BaseException:
             self.discard()
             raise
+
+    def _cut(self, stream: BinaryIO, size: int) -> BinaryIO:
+        """The draft with its first `size` bytes again, however much of the next ones it took."""
+        stream.close()  # which writes what it held back of the first
+        again = cast("Path", self._draft).open("r+b")
+        again.truncate(size)
+        again.seek(size)
+        return again

@@ -94,7 +94,7 @@ async def run_sql(
     """
     if len(sql) > _LONGEST_SQL:
         raise SqlError(f"sql: is longer than {_LONGEST_SQL:,} characters")
-    drafts = folder / "tmp"
+    drafts = folder.absolute() / "tmp"  # the worker's own folder is another
     await asyncio.to_thread(clean, drafts)
     with scratch(drafts, "sql-") as private:
         result = private / "result.ndjson"

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import cast
 
 from spojit_stripe.data.checkpoint import Checkpoint
-from spojit_stripe.data.files import Files, LocalFiles, RemoteFiles
+from spojit_stripe.data.files import Files, LocalFiles, LostError, RemoteFiles, lost
 from spojit_stripe.data.folders import clean
 from spojit_stripe.data.keys import key_of, stem_of
 from spojit_stripe.data.lines import Columns
 from spojit_stripe.data.spool import SPOOL_BYTES, Spool
 from spojit_stripe.data.stored import Handle, StoredList, is_handle
-from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.values import JsonObject, JsonValue
 
 __all__ = ["ArtifactStore", "freeze", "thaw"]
@@ -36,6 +35,7 @@ class ArtifactStore:
         self.name = name
         self._drafts = folder / "tmp"
         self._files: Files = LocalFiles(folder / "artifacts") if url is None else RemoteFiles(name, url)
+        self._sound: set[tuple[str, str]] = set()  # what was found to be as recorded, by key and hash
         clean(self._drafts)
 
     def spool(
@@ -72,24 +72,19 @@ class ArtifactStore:
         return Spool(self._drafts, publish, threshold, Checkpoint(self._drafts / name) if resumable else None)
 
     def open(self, handle: JsonObject) -> StoredList:
-        """The rows behind a handle. Raises `ConfigurationError` where they are not there as recorded."""
+        """The rows behind a handle. Raises `LostError` where they are not there as recorded."""
         wanted = Handle.of_json(handle)
         if wanted.store != self.name:
-            raise ConfigurationError(
+            raise LostError(
                 f"artifact {wanted.key} is in store {wanted.store!r}, and this run has {self.name!r}; "
                 "resume it with the store that it began with"
             )
         size = self._files.size(wanted.key)
         if size is None:
-            raise ConfigurationError(
-                f"artifact {wanted.key} is missing; restore the state folder from a copy, or run again"
-            )
+            raise lost(wanted.key, "is missing")
         if size != wanted.bytes:
-            raise ConfigurationError(
-                f"artifact {wanted.key} has {size:,} bytes where the run recorded {wanted.bytes:,}; "
-                "restore the state folder from a copy, or run again"
-            )
-        return StoredList(wanted, self._files, partial(thaw, store=self))
+            raise lost(wanted.key, f"has {size:,} bytes where the run recorded {wanted.bytes:,}")
+        return StoredList(wanted, self._files, partial(thaw, store=self), self._sound)
 
     def prune(self, prefix: str) -> int:
         """Remove the artifacts of `prefix` and of all that is below it ("run-1"); gives the bytes freed."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast, overload
 
+from spojit_stripe.data.files import LostError, lost
 from spojit_stripe.data.keys import is_key
 from spojit_stripe.data.lines import Columns, decode
-from spojit_stripe.errors import ConfigurationError
 from spojit_stripe.values import JsonObject, JsonValue
 
 __all__ = ["HANDLE", "Handle", "Source", "StoredList", "is_handle"]
@@ -60,7 +60,7 @@ class Handle:
 
     @classmethod
     def of_json(cls, record: JsonObject) -> Handle:
-        """Raises `ConfigurationError`: a record is data, and may have been tampered with."""
+        """Raises `LostError`: a record is data, and may have been tampered with."""
         inner = record.get(HANDLE)
         if isinstance(inner, dict):
             store, key, digest = inner.get("store"), inner.get("key"), inner.get("sha256")
@@ -78,7 +78,7 @@ class Handle:
                         wrapped=inner.get("wrapped") is True,
                         nested=inner.get("nested") is True,
                     )
-        raise ConfigurationError("a recorded result is no handle of an artifact; the record was changed by hand")
+        raise LostError("a recorded result is no handle of an artifact; the record was changed by hand")
 
 
 def _is_count(value: JsonValue) -> bool:
@@ -98,7 +98,7 @@ class Source(Protocol):
     """Where the bytes of an artifact come from."""
 
     def read(self, key: str) -> BinaryIO:
-        """The artifact's bytes. Raises `ConfigurationError` where it is gone."""
+        """The artifact's bytes. Raises `LostError` where it is gone."""
         ...
 
     def path(self, key: str, scratch: Path) -> Path:
@@ -109,15 +109,25 @@ class Source(Protocol):
 class StoredList(Sequence[JsonValue]):
     """The rows of an artifact as a list: counted without reading, iterated with flat memory.
 
-    Reading it to the end also checks its SHA-256. `list[i]` reads a block of rows and keeps it.
-    Two are equal only when they are the same object. `thawed` gives a row with the handles that
-    it holds as lists.
+    Its SHA-256 is checked before its first row is given, once for all who share `sound` (the keys
+    and hashes that were found right), and again where it is read to the end. `list[i]` reads a
+    block of rows and keeps it. Two are equal only when they are the same object. `thawed` gives
+    a row with the handles that it holds as lists.
+
+    Raises `LostError` where the file is not what was recorded.
     """
 
-    def __init__(self, handle: Handle, source: Source, thawed: Callable[[JsonValue], JsonValue]) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        source: Source,
+        thawed: Callable[[JsonValue], JsonValue],
+        sound: set[tuple[str, str]],
+    ) -> None:
         self.description = handle
         self._source = source
         self._thawed = thawed
+        self._sound = sound
         self._lock = threading.Lock()
         self._starts = [0]  # the first row of each block that was met
         self._offsets = [0]  # and where it lies
@@ -139,6 +149,7 @@ class StoredList(Sequence[JsonValue]):
         return self.description.rows
 
     def __iter__(self) -> Iterator[JsonValue]:
+        self._check()
         found = hashlib.sha256()
         with self._source.read(self.description.key) as stream:
             for line in stream:
@@ -170,7 +181,21 @@ class StoredList(Sequence[JsonValue]):
             found = found["value"]
         return self._thawed(found) if self.description.nested else found
 
+    def _check(self) -> None:
+        """Look at the whole file before any row of it decides something; most uses stop before its end."""
+        mine = (self.description.key, self.description.sha256)
+        if mine in self._sound:
+            return
+        found = hashlib.sha256()
+        with self._source.read(self.description.key) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                found.update(block)
+        if found.hexdigest() != self.description.sha256:
+            raise self._changed()
+        self._sound.add(mine)
+
     def _line(self, row: int) -> bytes:
+        self._check()
         with self._lock:
             first, lines = self._block
             if not first <= row < first + len(lines):
@@ -193,11 +218,8 @@ class StoredList(Sequence[JsonValue]):
                     return first, lines
                 at += 1
 
-    def _changed(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"artifact {self.description.key} is not what the run recorded: it was changed or damaged; "
-            "restore the state folder from a copy, or run again"
-        )
+    def _changed(self) -> LostError:
+        return lost(self.description.key, "is not what the run recorded: it was changed or damaged")
 
 
 def _read_block(stream: BinaryIO) -> list[bytes]:

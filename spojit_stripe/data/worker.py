@@ -291,7 +291,9 @@ def _load(
 
 def _lost(name: str, what: str) -> Refusal:
     return Refusal(
-        f"the artifact behind table {name} {what}; restore the state folder from a copy, or run again", "configuration"
+        f"the artifact behind table {name} {what}; put the file back from a copy of the state folder and resume "
+        "(a new run would do everything anew)",
+        "configuration",
     )
 
 
@@ -396,8 +398,9 @@ def render(name: str, column: str, kind: DuckDBPyType) -> str:
         # As it is, numbers and all; a line break can only stand between its values.
         return f"replace(cast({column} as varchar), chr(10), ' ')"
     if id.startswith("timestamp"):
-        zone = "" if "zone" not in id else " || 'Z'"
-        return f"cast(to_json({_iso(column)}{zone}) as varchar)"
+        # With a zone it ends in Z, except infinity.
+        text = _iso(column) if "zone" not in id else f"replace({_iso(column)} || 'Z', 'infinityZ', 'infinity')"
+        return f"cast(to_json({text}) as varchar)"
     return f"cast(to_json(cast({column} as {_exact(name, kind)})) as varchar)"
 
 
@@ -507,6 +510,8 @@ def _explained(error: Exception, job: Mapping[str, Any]) -> Refusal:
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return Refusal(f"the SQL needs more than {limits['memory_mb']:,} MiB of memory; filter or aggregate earlier")
+    if "Malformed JSON" in text:
+        return Refusal(f"{_first_line(text)}; a column of mixed kinds holds JSON: compare column->>'$' with a text")
     if isinstance(error, duckdb.IOException):
         return Refusal("DuckDB can't write its temporary files; make room in the state folder", "configuration")
     return Refusal(_first_line(text) + _candidates(text, job))

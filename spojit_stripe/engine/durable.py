@@ -13,6 +13,7 @@ only a workflow that has ended can be wound back, from a step on.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,18 +24,30 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
-from dbos import DBOS, DBOSClient, SetWorkflowID
+from dbos import DBOS, DBOSClient, SetWorkflowID, WorkflowStatus
 from dbos._error import DBOSWorkflowCancelledError  # the only name it goes by
 from dbos._serialization import DBOSPortableJSONSerializer, deserialize_value
 from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
-from spojit_stripe.errors import ConfigurationError
+from spojit_stripe.errors import ConfigurationError, RefusedError
 from spojit_stripe.redact import redact_text
 from spojit_stripe.steps import Child, Results, Task, Work, gather_bounded
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = ["Durable", "DurableSteps", "End", "cancel", "check", "knows", "rewind", "send", "sqlite_url", "steps_of"]
+__all__ = [
+    "Durable",
+    "DurableSteps",
+    "End",
+    "cancel",
+    "check",
+    "ended",
+    "knows",
+    "rewind",
+    "send",
+    "sqlite_url",
+    "steps_of",
+]
 
 STEP_SEQUENCE: Final = "spojit-1"
 """Which sequence of steps the runner takes; raised when a running run could not go on with the new one."""
@@ -44,6 +57,7 @@ _FOR_EVER: Final = 10.0 * 365 * 86_400
 _POLL_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 1.0
 _RECORDING_SECONDS: Final = 10.0
+_AT_ONCE: Final = 500  # children, whose arguments are in memory together
 
 
 def sqlite_url(file: Path) -> str:
@@ -101,6 +115,7 @@ class DurableSteps:
         parent = cast("str", DBOS.workflow_id)
         numbers = {name: slot.step_id for name, slot in slots.items()}
         begun = await asyncio.to_thread(self._engine.begun, parent, numbers, stop_on)
+        await asyncio.to_thread(self._engine.refuse_others, parent, children)
         started = 0
 
         async def run(child: Child) -> JsonValue:
@@ -240,13 +255,7 @@ class Durable:
     async def ended(self, run_id: str) -> End | None:
         """How a run ended, None while it has not."""
         (status,) = await DBOS.list_workflows_async(workflow_ids=[run_id], load_input=False)
-        if status.status == "SUCCESS":
-            return End("done", cast("JsonValue", status.output))
-        if status.status == "CANCELLED":
-            return End("cancelled")
-        if status.status in ("PENDING", "ENQUEUED"):
-            return None
-        return End("broken", redact_text(" ".join(str(status.error).split())))
+        return _end_of(status)
 
     async def settled(self) -> None:
         """Return when nothing more happens by itself: every part of every run has ended, or waits for a message.
@@ -386,6 +395,25 @@ class Durable:
             there = {row[0].removeprefix(f"{parent}/") for row in connection.execute(children)}
         return max((place for place, name in enumerate(numbers, start=1) if name in there), default=0)
 
+    def refuse_others(self, parent: str, children: Sequence[Child]) -> None:
+        """Raise `RefusedError` where one of the children was begun before, for another item than it has now.
+
+        What that one gave would count for this one. The rest of an argument may rightly be another: a deadline, say.
+        """
+        database = self._system._sys_db  # pyright: ignore[reportPrivateUsage]
+        wanted = {f"{parent}/{child.name}": child for child in children if "item" in child.argument}
+        addresses = [*wanted]
+        for start in range(0, len(addresses), _AT_ONCE):
+            some = addresses[start : start + _AT_ONCE]
+            for one in database.list_workflows(workflow_ids=some, load_output=False):
+                given = cast("JsonObject", cast("Any", one.input)["args"][-1])
+                child = wanted[one.workflow_id]
+                if given["item"] != json.loads(json.dumps(child.argument["item"])):
+                    raise RefusedError(
+                        f"{child.name} was begun for another item than the list has there now, so nothing more was "
+                        f"done; `spojit-stripe runs show {parent.partition('/')[0]}` tells what was"
+                    )
+
     def tell_waiting(self, topic: str, address: str) -> None:
         key = self._on_wait(topic, address) if self._on_wait is not None else None
         if key is not None:
@@ -468,6 +496,25 @@ def knows(url: str, run_id: str) -> bool:
             if "no such" not in str(error.orig):
                 raise
             return False  # its tables are still being made
+
+
+def ended(url: str, run_id: str) -> End | None:
+    """How a run ended, None while it has not, or was not begun. Raises `ConfigurationError`."""
+    if not knows(url, run_id):
+        return None
+    with _client(url) as client:
+        (status,) = client.list_workflows(workflow_ids=[run_id], load_input=False)
+        return _end_of(status)
+
+
+def _end_of(status: WorkflowStatus) -> End | None:
+    if status.status == "SUCCESS":
+        return End("done", cast("JsonValue", status.output))
+    if status.status == "CANCELLED":
+        return End("cancelled")
+    if status.status in ("PENDING", "ENQUEUED"):
+        return None
+    return End("broken", redact_text(" ".join(str(status.error).split())))
 
 
 def rewind(url: str, run_id: str, points: Sequence[tuple[str, int]]) -> None:

@@ -112,13 +112,13 @@ class Embedded:
         if (earlier.version, earlier.inputs) != (asked.version, asked.inputs):
             what = "another version of the workflow" if earlier.version != asked.version else "other inputs"
             raise InputError(
-                f"run {earlier.id} was begun with {what}; take another --run-id, or look with "
-                f"`spojit-stripe runs show {earlier.id}`"
+                f"run {earlier.id} was begun with {what}; another --run-id is another run, which writes anew what "
+                f"this one has written: look with `spojit-stripe runs show {earlier.id}`"
             )
         if earlier.state is RunState.DONE:
             return earlier
         state = self.state_of(earlier)
-        what_next = "runs show" if state == "running" else "runs resume"
+        what_next = "runs show" if state == "running" or self.is_held(earlier.id) else "runs resume"
         raise RefusedError(
             f"run {earlier.id} has begun already and is {state}, so it was not begun again; "
             f"go on with `spojit-stripe {what_next} {earlier.id}`"
@@ -133,7 +133,7 @@ class Embedded:
         runs = self._host.records.runs
         run = runs.get(run_id)
         with self._locked(run_id):
-            run = runs.get(run_id)
+            run = self._caught_up(runs.get(run_id))
             if run.state is RunState.DONE:
                 return run
             bundle = self.bundle_of(run)
@@ -146,6 +146,17 @@ class Embedded:
             else:
                 runs.set_state(run_id, RunState.RUNNING)
             return self._drive(runs.get(run_id), bundle, wait=wait)
+
+    def _caught_up(self, run: Run) -> Run:
+        """A run as it ended for the engine: a full disk, or being killed, may have kept that from being noted.
+
+        What was cancelled is not taken up by that: who resumes it sees it cancelled first.
+        """
+        ended = None if run.state.ended else durable.ended(run.engine, run.id)
+        if ended is None or ended.state == "cancelled":
+            return run
+        self._note_end(run, ended)
+        return self._host.records.runs.get(run.id)
 
     def bundle_of(self, run: Run) -> Bundle:
         """The files that a run runs, as they were when it began."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, cast
 
+from spojit_stripe.data import LostError
 from spojit_stripe.engine.frames import Ended, Failure, Frame
 from spojit_stripe.engine.leaves import Leaves
 from spojit_stripe.engine.scope import names_read, restore, share
@@ -34,6 +35,8 @@ from spojit_stripe.workflow import (
 __all__ = ["Walk"]
 
 MOST_ITEMS: Final = 10_000
+_FORGETS_NOTHING: Final = 2**31 - 2
+"""A place after every step that can have been recorded: who is wound back to it keeps them all."""
 
 Scope = dict[str, JsonValue]
 
@@ -57,9 +60,13 @@ class Walk:
         workflow = self._run.bundle.workflows[frame.file]
         owner = next(node for node in workflow.all_nodes if node.id == argument["owner"])
         branch = next(one for one in owner.branches if one.name == argument["branch"])
-        scope: Scope = {"meta": {}, **self._run.restored(cast("JsonObject", argument["scope"]))}
-        if isinstance(owner, LoopNode):
-            scope.update(restore(cast("JsonObject", argument["item"]), self._run.store))
+        try:
+            scope: Scope = {"meta": {}, **self._run.restored(cast("JsonObject", argument["scope"]))}
+            if isinstance(owner, LoopNode):
+                scope.update(restore(cast("JsonObject", argument["item"]), self._run.store))
+        except LostError as error:
+            failure = Failure(error=error, node=frame.trail.rstrip("/"), place=_FORGETS_NOTHING)
+            return self.record(Ended("failed", failure=failure))
         return self.record(await self.nodes(branch.nodes, scope, frame))
 
     def record(self, ended: Ended) -> JsonObject:
@@ -87,7 +94,7 @@ class Walk:
                 return ended
             following = place + 1
             if ended.failure is not None:
-                if node.on_error == "fail" or ended.failure.unknown:
+                if _ends_all(node, ended.failure):
                     return ended
                 self._go_on_after(node, ended.failure, scope, frame)
                 if isinstance(node.on_error, Goto):
@@ -115,13 +122,16 @@ class Walk:
             watch.begins(trail, node.type)
             frame, seconds = await self._time(node, frame)
             ended = await self._of_type(node, scope, frame, seconds)
+        except LostError as error:
+            # Steps that gave what is lost, and those that came after it when it was there, are done.
+            ended = Ended("failed", failure=Failure(error=error, node=trail, place=_FORGETS_NOTHING))
         except SpojitError as error:
             ended = Ended("failed", failure=Failure(error=error, node=trail, place=place))
         if ended.failure is not None and ended.failure.place is None:  # of parts that ran side by side
             ended = replace(ended, failure=replace(ended.failure, place=place))
         if ended.failure is None:
             watch.ends(trail, node.type, "done")
-        elif node.on_error == "fail" or ended.failure.unknown:
+        elif _ends_all(node, ended.failure):
             state = "unknown" if ended.failure.unknown else "failed"
             watch.ends(trail, node.type, state, error=ended.failure.error.message)
         return ended
@@ -288,3 +298,8 @@ class Walk:
             return None
         first = next((one for _, one in failures if one.unknown), failures[0][1])
         return Ended("failed", failure=Failure(error=first.error, node=first.node, children=tuple(failures)))
+
+
+def _ends_all(node: Node, failure: Failure) -> bool:
+    """Whether nothing goes on after a failure: a resumed run that meets a lost file must not take another way."""
+    return node.on_error == "fail" or failure.unknown or isinstance(failure.error, LostError)

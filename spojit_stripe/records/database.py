@@ -184,12 +184,15 @@ _MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS, _PLANS)
 
 
 def state_folder(given: Path | None = None) -> Path:
-    """`given`, else `SPOJIT_STATE`, else the user's state folder; never the current folder."""
+    """`given`, else `SPOJIT_STATE`, else the user's state folder; never the current folder.
+
+    Absolute: processes of ours that work elsewhere are told of it too.
+    """
     if given is not None:
-        return given
+        return given.absolute()
     named = os.environ.get("SPOJIT_STATE")
     if named:
-        return Path(named)
+        return Path(named).absolute()
     from platformdirs import user_state_path
 
     return user_state_path("spojit-stripe")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "Reply", "code_of", "fault_of", "is_rate_limited", "json_object"]
 
 _LONGEST_MESSAGE: Final = 1000
+_SECONDS = re.compile(r"[0-9]{1,6}")
 _PERMISSION = re.compile(r"\brak_[a-z0-9_]+")
 
 
@@ -170,8 +173,7 @@ class Reader:
                 "and ids of the other mode are not found"
             )
         if kind is UnavailableError:
-            wait = reply.header(b"retry-after")
-            return f"try again in {wait} seconds" if wait and wait.isdigit() else "try again in a minute"
+            return f"try again {_when(reply.header(b'retry-after') or '')}"
         if kind is ConflictError:
             return _advice_on_conflict(fault)
         return _advice_on_input(code, _text(fault, "param"))
@@ -244,6 +246,16 @@ _ADVICE_CODES: Final = {
     "try_again_later": "the issuer says to try again later",
     "confirm_card_data": "ask the customer to correct the card's details",
 }
+
+
+def _when(retry_after: str) -> str:
+    """What `Retry-After` says, a number of seconds or a date; what it can't mean is left out."""
+    if _SECONDS.fullmatch(retry_after):
+        return f"in {retry_after} seconds"
+    try:
+        return f"after {parsedate_to_datetime(retry_after).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return "in a minute"
 
 
 def _advice_on_conflict(fault: JsonObject) -> str:

@@ -7,13 +7,15 @@ import json
 import os
 import stat
 from collections import UserDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from spojit_stripe.data import SPOOL_BYTES, ArtifactStore, StoredList, freeze, segment, thaw
+from spojit_stripe.data import SPOOL_BYTES, ArtifactStore, LostError, StoredList, freeze, segment, thaw
+from spojit_stripe.data.checkpoint import Checkpoint
 from spojit_stripe.data.folders import clean
-from spojit_stripe.errors import ConfigurationError, InputError
+from spojit_stripe.errors import ConfigurationError, InputError, error_from_record
 from spojit_stripe.expressions.bounds import is_list
 from spojit_stripe.values import JsonObject
 
@@ -236,20 +238,61 @@ def test_a_missing_or_changed_file_is_one_line(store: ArtifactStore, folder: Pat
     with pytest.raises(ConfigurationError, match="is not what the run recorded"):
         list(again)
 
-    file.write_bytes(content[:100])
-    with pytest.raises(ConfigurationError, match="is not what the run recorded"):
-        StoredList(stored.description, again._source, again._thawed)[999]
-
     file.unlink()
-    with pytest.raises(ConfigurationError, match="is missing; restore the state folder"):
+    with pytest.raises(LostError, match="is missing; put the file back from a copy of the state folder and resume"):
         store.open(stored.handle)
-    with pytest.raises(ConfigurationError, match="is missing; restore the state folder"):
+    with pytest.raises(LostError, match="is missing; put the file back") as lost:
         list(stored)
+    assert type(error_from_record(lost.value.to_json())) is ConfigurationError
+
+
+@pytest.mark.parametrize("use", [lambda found: found[0], lambda found: next(iter(found)), lambda found: found[2:3]])
+def test_no_row_is_given_of_a_file_that_was_changed_anywhere(
+    store: ArtifactStore, folder: Path, use: Callable[[StoredList], object]
+) -> None:
+    """Not even of one that is whole up to there."""
+    stored = _stored(store)
+    file = _file(folder, stored)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"ch_999", b"ch_9O9"))
+    with pytest.raises(LostError, match="is not what the run recorded"):
+        use(stored)
+    file.write_bytes(content)
+    use(stored)
+
+
+def test_a_file_is_looked_through_once_for_all_lists_of_it(store: ArtifactStore, folder: Path) -> None:
+    """The items of a loop are many, and the list that they read may be long."""
+    stored = _stored(store)
+    assert stored[0] == ROWS[0]
+    file = _file(folder, stored)
+    file.write_bytes(file.read_bytes().replace(b"ch_999", b"ch_9O9"))
+    again = store.open(stored.handle)
+    assert again[0] == ROWS[0]
+    with pytest.raises(LostError, match="is not what the run recorded"):
+        list(again)
+    assert again[999]["id"] == "ch_9O9", "not looked at again, until another process does"
+
+
+@pytest.mark.parametrize("change", ["cut", "other", "gone"])
+def test_a_list_whose_file_changes_after_it_was_looked_at_does_not_end_early(
+    store: ArtifactStore, folder: Path, change: str
+) -> None:
+    stored = _stored(store)
+    assert stored[0] == ROWS[0]
+    file = _file(folder, stored)
+    content = file.read_bytes()
+    if change == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content[:100] if change == "cut" else content.replace(b'{"id":"ch_999"', b'["id":"ch_999"'))
+    with pytest.raises(LostError, match=r"is missing|is not what the run recorded"):
+        stored[999]
 
 
 def test_a_handle_of_another_store_is_refused(store: ArtifactStore, folder: Path) -> None:
     handle = _stored(store).handle
-    with pytest.raises(ConfigurationError, match="is in store 'local', and this run has 'bucket'"):
+    with pytest.raises(LostError, match="is in store 'local', and this run has 'bucket'"):
         ArtifactStore(folder, name="bucket").open(handle)
 
 
@@ -382,6 +425,42 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(store: ArtifactStore, folder
         last.finish()
     assert list((folder / "tmp").iterdir()) == []
     assert not (folder / "artifacts").exists()
+
+
+@pytest.mark.parametrize("half", [b"", b'{"half a row'])
+@pytest.mark.parametrize("held", [0, 5_000, 12_000])
+def test_a_checkpoint_makes_room_for_its_list(store: ArtifactStore, folder: Path, held: int, half: bytes) -> None:
+    """On a full disk. `held` bytes were taken before and lie in part in memory, or `half` of the next got there."""
+    first = [{"text": "x" * (held - 11)}] if held else []
+
+    class Roomy(Checkpoint):
+        def remove(self) -> None:
+            there = [*(folder / "tmp").glob("read-*")]
+            super().remove()
+            if there:
+                os.write(real, half)
+                os.dup2(real, spool._stream.fileno())
+
+    spool = store.spool("run-1/a", threshold=0, resumable=True)
+    spool.checkpoint = checkpoint = Roomy(folder / "tmp" / "read-1")
+    checkpoint.open("a", 5)
+    checkpoint.note(1, {"x": 1}, [b"{}"], [])
+    spool.write(first)
+    spool.write(ROWS[:1])
+    assert spool._stream is not None
+    if half:
+        spool._stream.flush()
+    real = os.dup(spool._stream.fileno())
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, spool._stream.fileno())
+    os.close(full)
+    for start in range(1, 1000, 100):
+        spool.write_encoded([json.dumps(row).encode() for row in ROWS[start : start + 100]])
+    assert not [*(folder / "tmp").glob("read-*")]
+    handle = spool.finish()
+    os.close(real)
+    assert isinstance(handle, dict)
+    assert [*store.open(handle)] == [*first, *ROWS]
 
 
 def test_what_a_crash_left_is_removed_a_day_later(folder: Path) -> None:

@@ -373,6 +373,31 @@ def test_a_statement_finds_the_same_in_an_artifact(ask: Ask, store: ArtifactStor
     assert ask(text, store.open(spool.finish()), schema=CHARGE) == ask(text, CHARGES, schema=CHARGE)
 
 
+def test_a_relative_state_folder_is_where_its_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's own folder is another."""
+    monkeypatch.chdir(tmp_path)
+    store = ArtifactStore(Path("state"))
+    kept = store.spool("run-1/charges", threshold=0)
+    kept.write(CHARGES)
+    tables = {"charges": Table(rows=store.open(kept.finish())), "few": Table(rows=[{"n": 1}])}
+    out = store.spool("run-1/answer")
+    text = "select count(*) as n, any_value(few.n) as m from charges, few"
+    asyncio.run(run_sql(text, tables=tables, params={}, out=out, folder=Path("state")))
+    assert out.finish() == [{"n": 9, "m": 1}]
+
+
+def test_times_without_an_end_have_no_zone(ask: Ask) -> None:
+    text = "select timestamptz 'infinity' a, timestamptz '-infinity' b, timestamp '-infinity' c, date 'infinity' d"
+    assert _one(ask, text, []) == {"a": "infinity", "b": "-infinity", "c": "-infinity", "d": "infinity"}
+
+
+def test_a_column_of_mixed_kinds_says_how_its_text_is_compared(ask: Ask) -> None:
+    rows: list[JsonObject] = [{"x": "abc"}, {"x": 5}]
+    with pytest.raises(SqlError, match=r"a column of mixed kinds holds JSON: compare column->>'\$' with a text$"):
+        ask("select x from charges where x = 'abc'", rows)
+    assert ask("select x->>'$' as x from charges where x->>'$' = 'abc'", rows) == [{"x": "abc"}]
+
+
 def test_an_artifact_that_was_changed_is_not_counted(ask: Ask, store: ArtifactStore, folder: Path) -> None:
     spool = store.spool("run-1/charges", threshold=0)
     spool.write(CHARGES)
@@ -384,7 +409,7 @@ def test_an_artifact_that_was_changed_is_not_counted(ask: Ask, store: ArtifactSt
     ):
         ask("select sum(amount) as s from charges", stored)
     file.unlink()
-    with pytest.raises(ConfigurationError, match=r"^sql: the artifact behind table charges is missing; restore"):
+    with pytest.raises(ConfigurationError, match=r"^sql: the artifact behind table charges is missing; put the file"):
         ask("select sum(amount) as s from charges", stored)
 
 

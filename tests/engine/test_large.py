@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
 
+import pytest
+
 from spojit_stripe.cli.running import write_value
-from spojit_stripe.data import StoredList
-from spojit_stripe.engine import Embedded
+from spojit_stripe.data import ArtifactStore, StoredList
+from spojit_stripe.engine import Embedded, RunContext, Watch, durable, tasks_of
+from spojit_stripe.engine.frames import Failure, Frame
+from spojit_stripe.engine.scope import share
+from spojit_stripe.node import Sessions
 from spojit_stripe.records import RunState
+from spojit_stripe.steps import InProcessSteps
 
 ROWS = 9_000
 TEXT = """\
@@ -167,3 +174,151 @@ nodes:
     assert len(engine.value_of(run)["results"][0]["rows"]) == 4_000
     assert engine.prune(run) > 100_000
     assert not [file for file in (stage.folder / "state" / "artifacts").rglob("*") if file.is_file()]
+
+
+# Files that are lost
+
+PAY = "type: connector, connector: fake, connection: till, tool: make-payment"
+DUE = f"""\
+name: due
+nodes:
+  - {{id: bills, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}}
+  - {{id: due, type: transform, sql: "select id, amount from bills where amount > 900 order by id desc"}}
+  - id: each
+    type: loop
+    for_each: "{{{{ due.data }}}}"
+    nodes: [{{id: pay, {PAY}, params: {{amount: "{{{{ item.amount }}}}", currency: usd}}}}]
+  - {{id: ask, type: human, message: fine, approvers: [ann]}}
+  - id: out
+    type: transform
+    set: {{n: "{{{{ bills.data | length }}}}", due: "{{{{ due.data | map('id') }}}}", paid: "{{{{ each.count }}}}"}}
+"""
+
+
+def billed(stage, *due: int) -> None:
+    """Enough payments for a file, of one amount, and those that are due."""
+    for number in range(4_000):
+        row = {"id": f"bill_{number:06d}", "currency": "usd", "customer": None, "text": "x" * 60, "amount": 100}
+        stage.till.paid[str(number)] = row
+    for amount in due:
+        stage.till.paid[f"due {amount}"] = {"id": f"due_{amount}", "amount": amount, "customer": None, "text": None}
+
+
+def stored_file(stage, name: str = "") -> Path:
+    (file,) = (stage.folder / "state" / "artifacts").rglob(f"{name}*.ndjson")
+    return file
+
+
+def reads(stage) -> int:
+    return sum(one.request.method == "GET" for one in stage.till.sent)
+
+
+def harmed(file: Path, harm: str) -> None:
+    content = file.read_bytes()
+    if harm == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content[:-10] if harm == "shorter" else content.replace(b'"amount":100', b'"amount":700', 1))
+
+
+@pytest.mark.parametrize("on_error", ["fail", "continue"])
+@pytest.mark.parametrize("harm", ["missing", "shorter"])
+def test_a_step_whose_file_is_lost_is_not_done_again(stage, harm: str, on_error: str) -> None:
+    """A list that is read anew has other items, and what was paid counts by their places. So the run waits."""
+    billed(stage, 902, 901)
+    text = DUE.replace("paginate: all}", f"paginate: all, on_error: {on_error}}}")
+    assert stage.start(text).state is RunState.WAITING
+    assert stage.till.amounts[-2:] == [902, 901]
+    steps = durable.steps_of(stage.host.records.runs.get("run-1").engine, "run-1")["run-1"]
+    file = stored_file(stage)
+    content = file.read_bytes()
+    harmed(file, harm)
+    billed(stage, 903)
+    stage.decide()
+    before, asked = [*stage.till.paid], reads(stage)
+    for _ in range(3):
+        failed = stage.resume()
+        assert failed.state is RunState.FAILED
+        assert "put the file back from a copy of the state folder and resume" in stage.error(failed)
+        assert (failed.error["error"], failed.error["node"]) == ("ConfigurationError", "bills")
+        assert durable.steps_of(failed.engine, "run-1")["run-1"][: len(steps)] == steps, "nothing is forgotten"
+    file.write_bytes(content)
+    done = stage.resume()
+    assert done.output["value"] == {"n": 4_002, "due": ["due_902", "due_901"], "paid": 2}
+    assert ([*stage.till.paid], reads(stage)) == (before, asked)
+
+
+USES = {
+    "by number": "{{ bills.data[0].amount }}",
+    "the first": "{{ (bills.data | first).amount }}",
+    "in a loop": "{{ bills.data[item].amount }}",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_nothing_is_paid_by_a_file_that_was_changed(stage, use: str) -> None:
+    billed(stage)
+    pay = f"{{id: pay, {PAY}, params: {{amount: '{USES[use]}', currency: usd}}}}"
+    text = f"""\
+name: changed
+nodes:
+  - {{id: bills, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}}
+  - {{id: ask, type: human, message: fine, approvers: [ann]}}
+  - {pay if use != "in a loop" else f"{{id: each, type: loop, for_each: [0], nodes: [{pay}]}}"}
+"""
+    stage.start(text)
+    file = stored_file(stage)
+    content = file.read_bytes()
+    harmed(file, "changed")
+    stage.decide()
+    for _ in range(2):
+        failed = stage.resume()
+        assert failed.state is RunState.FAILED
+        assert "is not what the run recorded: it was changed or damaged" in stage.error(failed)
+    assert len(stage.till.paid) == 4_000
+    file.write_bytes(content)
+    assert stage.resume().state is RunState.DONE
+    assert stage.till.amounts[4_000:] == [100]
+
+
+def test_a_part_whose_file_is_lost_says_so_and_forgets_nothing(stage) -> None:
+    """What the items of a loop share lies in a file where it is large."""
+    text = "name: l\nnodes: [{id: l, type: loop, for_each: [1], nodes: [{id: x, type: transform, set: {n: 1}}]}]\n"
+    bundle = stage.bundle(text)
+    store = ArtifactStore(stage.folder / "state")
+    shared = share({"run": "x" * 20_000}, {"run"}, store, "run-1/scope")
+    stored_file(stage).unlink()
+    frame = Frame(file=bundle.root, now=0, trail="l[0]/").to_json()
+    (branch,) = bundle.workflows[bundle.root].nodes[0].branches
+    argument = {"owner": "l", "branch": branch.name, "frame": frame, "scope": shared, "item": {"item": 1}}
+    context = RunContext(
+        bundle=bundle, host=stage.host, store=store, sessions=Sessions(stage.host), watch=Watch("run-1", None, None)
+    )
+    tasks = tasks_of(context)
+    ended = asyncio.run(tasks["part"](InProcessSteps("run-1", tasks), argument))
+    failure = Failure.of_json(ended["failed"])
+    assert failure.node == "l[0]"
+    assert "is missing; put the file back" in failure.error.message
+    assert failure.points("run-1/l[0]") == [("run-1/l[0]", 2**31 - 1)]
+
+
+def test_what_was_done_for_another_item_does_not_count(stage) -> None:
+    """Wound back to before its list, a run refuses to go on with another one."""
+    billed(stage, 902, 901)
+    run = stage.start(
+        DUE.replace("type: human, message: fine, approvers: [ann]", f"{PAY}, params: {{amount: 13, currency: usd}}")
+    )
+    assert run.state is RunState.FAILED
+    before = [*stage.till.paid]
+    place = next(number for number, name in durable.steps_of(run.engine, run.id)[run.id] if name.startswith("bills"))
+    durable.rewind(run.engine, run.id, [(run.id, place)])
+    billed(stage, 903)
+    stage.till.mended = True
+    for _ in range(2):
+        again = stage.resume()
+        assert (again.state, again.error["error"]) == (RunState.FAILED, "RefusedError")
+        assert stage.error(again) == (
+            "each[0] was begun for another item than the list has there now, so nothing more was done; "
+            "`spojit-stripe runs show run-1` tells what was"
+        )
+    assert [*stage.till.paid] == [*before, "due 903"]

@@ -300,6 +300,21 @@ def test_a_process_that_stops_before_its_run_has_a_database_can_be_resumed(stage
     assert stage.till.amounts == [5, 5]
 
 
+def test_an_end_that_could_not_be_noted_is_no_answer_to_who_resumes(stage) -> None:
+    """The disk was full: the engine knows how the run ended, and its row says that it goes on."""
+    failed = stage.start(THREE)
+    runs = stage.host.records.runs
+    runs.set_state(failed.id, RunState.RUNNING)
+    assert Embedded(stage.host).state_of(runs.get(failed.id)) == "interrupted"
+    stage.till.mended = True
+    done = stage.resume()
+    assert (done.state, done.output["value"]) == (RunState.DONE, {"amounts": [5, 13]})
+    runs.set_state(failed.id, RunState.RUNNING)
+    done = stage.resume()
+    assert (done.state, done.output["value"]) == (RunState.DONE, {"amounts": [5, 13]})
+    assert stage.till.amounts == [5, 13]
+
+
 def test_a_run_that_waits_in_a_living_process_can_be_cancelled_from_elsewhere(stage, seen) -> None:
     """It ends there, and can be taken up again."""
     text = 'name: waits\nnodes: [{id: ask, type: human, message: "Go?"}]\n'

@@ -285,6 +285,23 @@ def test_retry_after_is_honoured(asked: str, waits: float) -> None:
     assert time.slept[0] == pytest.approx(waits)
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("1000", "in 1000 seconds"),
+        ("9" * 400, "in a minute"),
+        ("soon", "in a minute"),
+        ("Thu, 26 Nov 2099 02:00:00 +0200", "after 2099-11-26 00:00:00 UTC"),
+        ("Thu, 99 Nov 2099 00:00:00 GMT", "in a minute"),
+        ("Thu, 26 Nov 999999999999999999999 00:00:00 GMT", "in a minute"),
+    ],
+)
+def test_retry_after_is_told_as_far_as_it_means_something(asked: str, told: str) -> None:
+    error, _, _ = send([refused(429, Retry_After=asked)], GET)
+    assert isinstance(error, UnavailableError)
+    assert error.problem.advice == f"try again {told}"
+
+
 def test_stripes_own_word_on_retries_is_honoured() -> None:
     _, script, _ = send([refused(500, Stripe_Should_Retry="false"), ok()], GET)
     assert len(script.requests) == 1

@@ -284,6 +284,8 @@ def test_a_v2_list_follows_the_page_of_its_next_url_only() -> None:
         "/v2/core/events",
         "/v2/core/events?page=2&page=3",
         "https://api.stripe.com@evil.example/v2/core/events?page=2",
+        "http://[",
+        "http://\u2100.example/v2/core/events?page=2",
         7,
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -274,8 +275,9 @@ def test_another_list_begins_anew(tmp_path: Path, other: dict[str, Any]) -> None
 
 def _older(folder: Path) -> None:
     head, _, rest = (folder / "manifest").read_text().partition("\n")
-    began = json.loads(head)
-    (folder / "manifest").write_text(json.dumps({**began, "began": began["began"] - 86_401}) + "\n" + rest)
+    began = json.loads(head.partition(" ")[2])
+    told = json.dumps({**began, "began": began["began"] - 86_401})
+    (folder / "manifest").write_text(f"{hashlib.sha256(told.encode()).hexdigest()} {told}\n{rest}")
 
 
 def _no_manifest(folder: Path) -> None:
@@ -316,6 +318,28 @@ def test_what_can_not_be_trusted_is_read_again(tmp_path: Path, harm: Callable[[P
     assert rows == service.data
     assert listing.complete
     assert len(service.asked) < 30
+
+
+@pytest.mark.parametrize("line", [0, 1, -1])
+def test_a_manifest_with_one_sign_changed_is_read_again(tmp_path: Path, line: int) -> None:
+    """Any sign of a line: a number would leave a hole in the list, and a name would be no span's."""
+    service = Service(spread(1_000, 60))
+    plan = replace(PLAN, page_size=50)
+    killed(service, tmp_path, 9, plan=plan)
+    manifest = kept(tmp_path) / "manifest"
+    files = {file: file.read_bytes() for file in manifest.parent.iterdir()}
+    lines = files[manifest].splitlines(keepends=True)
+    for place in range(0, len(lines[line]), 5):
+        for file, content in files.items():
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(content)
+        sign = bytes([lines[line][place] ^ 1])
+        changed = [*lines]
+        changed[line] = lines[line][:place] + sign + lines[line][place + 1 :]
+        manifest.write_bytes(b"".join(changed))
+        listing, rows = read(service, tmp_path, plan=plan)
+        assert rows == service.data
+        assert listing.complete
 
 
 def test_who_comes_while_another_reads_keeps_nothing(tmp_path: Path) -> None:

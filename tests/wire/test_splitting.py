@@ -7,6 +7,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any, cast
 
 import msgspec
@@ -18,6 +19,7 @@ from spojit_stripe.connector import Listing, ListPlan
 from spojit_stripe.errors import ConfigurationError, InvalidRequestError, Problem, UnavailableError
 from spojit_stripe.values import JsonObject, JsonValue, Paging, Request
 from spojit_stripe.wire.listing import Page, body_of, read_list
+from spojit_stripe.wire.listing.spill import Spill
 
 pytestmark = pytest.mark.long
 
@@ -429,6 +431,21 @@ def test_a_temporary_folder_that_takes_no_more_is_said_plainly(monkeypatch: pyte
         read(Service(spread(3_000, 60), turns=[2]), 6, sink=Kept())
     whole = read(Service(spread(3_000, 60), turns=[2]), 6, sink=Kept(), paging=replace(ALL, order="any"))
     assert whole.complete
+
+
+def test_a_full_temporary_folder_may_say_so_only_when_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `put` wrote may lie in memory until another place of the file is looked at."""
+    spill = Spill(on_disk=True)
+    segment = spill.put([b"{}"])
+
+    class Full(BytesIO):
+        def seek(self, place: int, whence: int = 0) -> int:
+            raise OSError(28, "No space left on device")
+
+    spill.close()
+    monkeypatch.setattr(spill, "_file", Full())
+    with pytest.raises(ConfigurationError, match=r"No space left on device\); make room, set TMPDIR"):
+        spill.take(segment)
 
 
 def test_a_sink_that_can_take_no_more_ends_the_read_with_its_error() -> None:

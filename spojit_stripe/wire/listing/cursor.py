@@ -120,7 +120,10 @@ class Cursor:
         """The page token of a v2 `next_page_url`, where that stays at this list."""
         if not isinstance(url, str):
             return None
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # brackets that do not fit, say
+            return None
         if (parts.scheme or parts.netloc) and f"{parts.scheme}://{parts.netloc}" != self._origin:
             return None
         if parts.path != self._request.path:

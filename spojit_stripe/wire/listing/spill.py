@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from array import array
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from io import BytesIO
 from itertools import accumulate, pairwise
 from typing import Final, TypeAlias
@@ -38,21 +38,17 @@ class Spill:
         # Their lengths lie before them: a search for their ends would cost more than the reading.
         lengths = array("Q", [memoryview(raw).nbytes for raw in objects])
         text = b"".join([lengths.tobytes(), *objects])
-        try:
+        with _explained():
             self._file.seek(self._end)
             self._file.write(text)
-        except OSError as error:
-            raise ConfigurationError(
-                f"the temporary folder takes no more ({error.strerror or error}); make room, set TMPDIR to another "
-                "folder, or read in `order: any`, which keeps nothing aside"
-            ) from None
         start, self._end = self._end, self._end + len(text)
         return start, len(text), len(objects)
 
     def take(self, segment: Segment) -> list[bytes]:
         start, length, count = segment
-        self._file.seek(start)
-        text = self._file.read(length)
+        with _explained():  # to look elsewhere in the file, it first writes what it still holds
+            self._file.seek(start)
+            text = self._file.read(length)
         lengths = array("Q")
         at = count * lengths.itemsize
         lengths.frombytes(text[:at])
@@ -61,3 +57,14 @@ class Spill:
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what it still had to write is of no use
             self._file.close()
+
+
+@contextlib.contextmanager
+def _explained() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"the temporary folder takes no more ({error.strerror or error}); make room, set TMPDIR to another "
+            "folder, or read in `order: any`, which keeps nothing aside"
+        ) from None
