@@ -67,7 +67,7 @@ async def _bare(folder: Path, nodes: int, runs: int) -> dict[str, float]:
     from dbos import DBOS, SetWorkflowID
     from dbos._serialization import DBOSPortableJSONSerializer
 
-    from spojit_stripe.engine.durable import _prepare, sqlite_url
+    from spojit_stripe.engine.durable.outside import prepare, sqlite_url
 
     logging.getLogger("dbos").setLevel(logging.CRITICAL)
     url = sqlite_url(folder / "engine.db")
@@ -96,7 +96,7 @@ async def _bare(folder: Path, nodes: int, runs: int) -> dict[str, float]:
             "log_level": "CRITICAL",
         }
     )
-    _prepare(url)
+    prepare(url)
     DBOS.launch()
     handles = []
     with SetWorkflowID("warm"):

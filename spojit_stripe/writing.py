@@ -196,7 +196,8 @@ class Write:
         if earlier.stamped:
             params, _ = session.connector.stamp(self.bound, assessment.params, earlier.key or "")
             request = replace(request, params=params)
-        entry = await asyncio.to_thread(session.records.ledger.reopen, earlier, session.rules, approval_digest)
+        reopen = session.records.ledger.reopen
+        entry = await asyncio.to_thread(reopen, earlier, session.rules, approval_digest, session.refuse_twins)
         if entry.state in (State.DONE, State.FAILED):  # another process was faster
             return await self._answer(entry)
         return await self._send(entry, request, preview)
@@ -237,7 +238,10 @@ class Write:
         session.ask_plugins(preview)
         plain = replace(self.bound.request, params=assessment.params)
         digest = call_digest(key, session.connection, session.api_version, plain)
-        if decision.verdict is not Verdict.ALLOW:
+        if decision.verdict is Verdict.ALLOW:  # now: a person may have said no while it was to be asked about
+            approvals = session.records.approvals
+            await asyncio.to_thread(approvals.check_not_rejected, digest, self.at.run_id, session.connection.name)
+        else:
             waits = await asyncio.to_thread(self._approval, decision.verdict, digest, preview)
             if waits is not None:
                 return waits
@@ -291,9 +295,7 @@ class Write:
         if approval.state == "used":
             raise RefusedError(f"approval {approval.id} was used for this call already; nothing was executed")
         if approval.state == "rejected":
-            by = approval.decided_by or "a person"
-            why = f": {approval.note}" if approval.note else ""
-            raise RefusedError(f"{by} rejected the call{why}; that is final for this run")
+            raise approval.rejection()
         return Paused(digest=digest, approval_id=approval.id, reason=preview.reason, preview=preview)
 
     # Sending

@@ -141,6 +141,8 @@ def _scalar(loader: Any, node: Any, document: Document, place: tuple[int, int]) 
 
 def _key(node: yaml.Node, document: Document) -> str:
     place = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if isinstance(node, yaml.ScalarNode) and node.value == "<<" and node.style is None:
+        raise _fault(document, place, "<< merges nothing here; write the keys out, or `key: *name` for a whole value")
     if isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
         return _whole(str(node.value), document, place)
     raise _fault(document, place, "a key must be text")

@@ -790,6 +790,17 @@ def test_a_twin_that_another_run_left_behind_is_refused(
     assert len(wire.sent) == 1
 
 
+def test_an_unsent_call_is_not_sent_past_a_twin(bench: Workbench, wire: FakeWire) -> None:
+    """It was first, but it went nowhere; the other may have paid meanwhile."""
+    wire.will(POST, RATE_LIMITED, UNKNOWN)
+    bench.run(PAY)
+    bench.run(PAY, at="run_2")
+    assert [one.state for one in bench.entries()] == [State.UNSENT, State.UNKNOWN]
+    error = error_of(bench.run(PAY, session=bench.session(refuse_twins="always")), OutcomeUnknownError)
+    assert "ledger entry 2 (run run_2) is the same call" in str(error)
+    assert len(wire.sent) == 2
+
+
 def test_only_who_asks_for_it_refuses_twins(bench: Workbench, wire: FakeWire) -> None:
     wire.will(POST, UNKNOWN, PAID)
     bench.run(PAY)
@@ -1185,6 +1196,34 @@ def test_a_rejected_plan_runs_nothing(bench: Workbench) -> None:
     (pending,) = bench.records.approvals.list(state="pending")
     bench.records.approvals.decide(pending.id, "rejected", who="ann")
     assert "the plan of run run_1 was rejected" in str(error_of(bench.run(PAY, at=place(0), policy=PLAN), RefusedError))
+
+
+def test_what_was_rejected_stays_so_whatever_policy_says_later(bench: Workbench, wire: FakeWire) -> None:
+    plan(bench, 0)
+    (pending,) = bench.records.approvals.list(state="pending")
+    bench.records.approvals.decide(pending.id, "rejected", who="ann")
+    assert "the plan of run run_1 was rejected" in str(error_of(bench.run(PAY, at=place(0)), RefusedError))
+    paused = ask(bench, at="run_2")
+    bench.records.approvals.decide(paused.approval_id, "rejected", who="ann")
+    assert "ann rejected the call" in str(error_of(bench.run(PAY, at="run_2"), RefusedError))
+    assert wire.sent == []
+
+
+def test_a_plan_that_is_as_it_was_before_can_be_approved(bench: Workbench, wire: FakeWire) -> None:
+    for call in (PAY, MORE, PAY):
+        plan(bench, 0, call)
+    approve_plan(bench)
+    wire.will(POST, PAID)
+    done(bench.run(PAY, at=place(0), policy=PLAN))
+
+
+def test_what_of_a_plan_went_out_under_another_policy_is_done(bench: Workbench, wire: FakeWire) -> None:
+    for n in (0, 1):
+        plan(bench, n)
+    approve_plan(bench)
+    wire.will(POST, PAID, PAID)
+    done(bench.run(PAY, at=place(0)))
+    done(bench.run(PAY, at=place(1), policy=PLAN))
 
 
 def test_an_expired_plan_is_asked_for_anew(bench: Workbench) -> None:

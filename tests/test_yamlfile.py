@@ -122,8 +122,11 @@ def test_a_fault_names_its_line_and_column(text: str, fault: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_merge_key_is_a_key_like_any_other() -> None:
-    assert parse("<<: {a: 1}", "f").data == {"<<": {"a": 1}}
+def test_a_merge_key_is_refused() -> None:
+    """It would become a key of that name, and what it was to bring would be missing."""
+    with pytest.raises(ConfigurationError, match=r"^f:3:4: << merges nothing here; write the keys out"):
+        parse("base: &base {a: 1}\nmore:\n   <<: *base\n   b: 2", "f")
+    assert parse("'<<': {a: 1}", "f").data == {"<<": {"a": 1}}
 
 
 def test_an_alias_is_the_value_that_it_names() -> None:

@@ -224,6 +224,9 @@ def _wake(host: Host, decided: Approval, run: Run, *, go_on: bool, as_json: bool
     if engine.is_held(run.id):
         note(f"run {run.id} is being run by another process, and goes on there")
         return 0
+    if run.state.value == "cancelled":
+        note(f"run {run.id} was cancelled, so nothing goes on; `spojit-stripe runs resume {run.id}` takes it up again")
+        return 0
     ask = not as_json and not go_on and sys.stdin.isatty() and sys.stderr.isatty()
     if go_on or (ask and click.confirm(f"run {run.id} waits for this; go on with it now?", default=True, err=True)):
         return conducted(host, lambda one: one.resume(run.id), run.id, as_json=as_json)

@@ -1,7 +1,7 @@
 """Workflows carried out: an interpreter over the durability port, and the durable engine behind it.
 
 `Embedded` runs workflows in this process, each with a database of its own. Read `walk.py` for what
-a run does, `durable.py` for what is known of the engine.
+a run does, `durable` for what is known of the engine.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+from spojit_stripe.data import LostError
 from spojit_stripe.engine.context import RunContext
 from spojit_stripe.engine.frames import Ended, Failure, Frame
 from spojit_stripe.engine.leaves import Leaves
 from spojit_stripe.engine.plans import carry_out
-from spojit_stripe.engine.walk import Walk
+from spojit_stripe.engine.walk import Walk, lost
 from spojit_stripe.errors import SpojitError
 from spojit_stripe.steps import Steps, Task
 from spojit_stripe.values import JsonObject, JsonValue
@@ -28,14 +29,13 @@ def tasks_of(context: RunContext) -> Mapping[str, Task]:
         workflow = context.bundle.workflows[context.bundle.root]
         now = await steps.now()
         about: JsonObject = {"id": steps.run_id, "workflow": workflow.name, "started_at": now}
-        scope: dict[str, JsonValue] = {
-            "input": context.thawed(argument["inputs"]),
-            "run": about,
-            "errors": {},
-            "meta": {},
-        }
         leaves = Leaves(context, steps, "run")
         walk = Walk(leaves)
+        try:
+            given = context.thawed(argument["inputs"])
+        except LostError as error:
+            return walk.record(lost(error, "input"))
+        scope: dict[str, JsonValue] = {"input": given, "run": about, "errors": {}, "meta": {}}
         ended = await walk.nodes(workflow.nodes, scope, Frame(file=context.bundle.root, now=now))
         if ended.failure is None and leaves.planned:
             ended = await _after_plan(ended, leaves, context, steps)

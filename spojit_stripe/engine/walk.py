@@ -32,7 +32,7 @@ from spojit_stripe.workflow import (
     check_inputs,
 )
 
-__all__ = ["Walk"]
+__all__ = ["Walk", "lost"]
 
 MOST_ITEMS: Final = 10_000
 _FORGETS_NOTHING: Final = 2**31 - 2
@@ -65,8 +65,7 @@ class Walk:
             if isinstance(owner, LoopNode):
                 scope.update(restore(cast("JsonObject", argument["item"]), self._run.store))
         except LostError as error:
-            failure = Failure(error=error, node=frame.trail.rstrip("/"), place=_FORGETS_NOTHING)
-            return self.record(Ended("failed", failure=failure))
+            return self.record(lost(error, frame.trail.rstrip("/")))
         return self.record(await self.nodes(branch.nodes, scope, frame))
 
     def record(self, ended: Ended) -> JsonObject:
@@ -123,8 +122,7 @@ class Walk:
             frame, seconds = await self._time(node, frame)
             ended = await self._of_type(node, scope, frame, seconds)
         except LostError as error:
-            # Steps that gave what is lost, and those that came after it when it was there, are done.
-            ended = Ended("failed", failure=Failure(error=error, node=trail, place=_FORGETS_NOTHING))
+            ended = lost(error, trail)
         except SpojitError as error:
             ended = Ended("failed", failure=Failure(error=error, node=trail, place=place))
         if ended.failure is not None and ended.failure.place is None:  # of parts that ran side by side
@@ -298,6 +296,11 @@ class Walk:
             return None
         first = next((one for _, one in failures if one.unknown), failures[0][1])
         return Ended("failed", failure=Failure(error=first.error, node=first.node, children=tuple(failures)))
+
+
+def lost(error: LostError, node: str) -> Ended:
+    """The end of what needs a lost file; the steps that gave it, and those that came after them, are done."""
+    return Ended("failed", failure=Failure(error=error, node=node, place=_FORGETS_NOTHING))
 
 
 def _ends_all(node: Node, failure: Failure) -> bool:

@@ -25,6 +25,7 @@ from spojit_stripe.expressions.bounds import (
     kind_of,
     shown_name,
 )
+from spojit_stripe.expressions.operators import equal
 from spojit_stripe.expressions.reading import member
 from spojit_stripe.values import JsonObject, JsonValue
 
@@ -220,15 +221,10 @@ def _where(value: JsonValue, attribute: JsonValue, is_: JsonValue = True) -> lis
     name = _text(attribute, "where", "a field's name as text")
     kept: list[JsonValue] = []
     for place, item in enumerate(_list(value, "where")):
-        if _same(_field_of(item, name, place, "where"), is_):
+        if equal(_field_of(item, name, place, "where"), is_):
             kept.append(item)
             _few(kept, "where")
     return kept
-
-
-def _same(one: object, other: object) -> bool:
-    # true is no 1 in JSON
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _reverse(value: JsonValue) -> list[JsonValue]:

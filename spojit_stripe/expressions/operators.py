@@ -84,7 +84,7 @@ def compare(name: str, left: JsonValue, right: JsonValue) -> bool:
     """A comparison by Jinja's name of it. Only like is put in order with like."""
     sign = COMPARISONS[name]
     if sign in ("==", "!="):
-        return _equal(left, right) == (sign == "==")
+        return equal(left, right) == (sign == "==")
     if sign in ("in", "not in"):
         return _contains(right, left) == (sign == "in")
     alike = (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str))
@@ -97,8 +97,13 @@ def _ordered(sign: str, left: Any, right: Any) -> bool:
     return _ORDER[sign](left, right)
 
 
-def _equal(left: object, right: object) -> bool:
-    return left == right and isinstance(left, bool) == isinstance(right, bool)  # true is no 1
+def equal(left: JsonValue, right: JsonValue) -> bool:
+    """Whether two values are the same JSON: true is no 1, at any depth, and a list in a file is one like another."""
+    if is_list(left) and is_list(right):
+        return len(left) == len(right) and all(map(equal, left, right))
+    if is_object(left) and is_object(right):
+        return left.keys() == right.keys() and all(equal(value, right[name]) for name, value in left.items())
+    return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 
 def _contains(owner: JsonValue, value: JsonValue) -> bool:
@@ -107,7 +112,7 @@ def _contains(owner: JsonValue, value: JsonValue) -> bool:
             raise InputError(f"`in` looks for text in {kind_of(owner)}, not for {kind_of(value)}")
         return value in owner
     if is_list(owner):
-        return any(_equal(item, value) for item in owner)
+        return any(equal(item, value) for item in owner)
     raise InputError(f"`in` takes a list, an object or text on its right, not {kind_of(owner)}")
 
 

@@ -55,6 +55,11 @@ class Approval:
         """Its state; `expired` where nobody decided in time."""
         return "expired" if self.state == "pending" and self.expires < now else self.state
 
+    def rejection(self) -> RefusedError:
+        """What a rejected call ends with."""
+        why = f": {self.note}" if self.note else ""
+        return RefusedError(f"{self.decided_by or 'a person'} rejected the call{why}; that is final for this run")
+
     def to_json(self) -> JsonObject:
         return {name: getattr(self, name) for name in Approval.__slots__ if getattr(self, name) not in (None, "")}
 
@@ -95,7 +100,8 @@ class Approvals:
             "INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, NULL, NULL, NULL, ?)"
             " ON CONFLICT (digest) DO UPDATE SET state = 'pending', requested = excluded.requested,"
             " expires = excluded.expires, decided = NULL, decided_by = NULL, note = NULL"
-            " WHERE approvals.state <> 'rejected' AND approvals.expires < excluded.requested",
+            " WHERE approvals.state = 'superseded'"
+            " OR (approvals.state <> 'rejected' AND approvals.expires < excluded.requested)",
             (
                 f"apr_{digest[:12]}",
                 kind,
@@ -201,6 +207,20 @@ class Approvals:
         for row in planned:
             if not intended and _is_like(json.loads(row["preview"]), preview):
                 raise RefusedError(f"this is call {row['number']} of the plan already; nothing was added to it")
+
+    def check_not_rejected(self, digest: str, run_id: str, connection: str) -> None:
+        """Raise `RefusedError` where a person has rejected this call or its plan, whatever policy says by now."""
+        scope = (run_id, connection)
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM approvals WHERE digest = ? AND state = 'rejected'", (digest,)).fetchone()
+            owner = db.execute(
+                "SELECT owner FROM planned WHERE run_id = ? AND connection = ? AND digest = ?", (*scope, digest)
+            ).fetchone()
+            of_plan = owner is not None and _is_rejected(db, (*scope, owner["owner"]))
+        if row is not None:
+            raise _approval(row).rejection()
+        if of_plan:
+            raise _plan_rejected(run_id)
 
     # Plans
 
@@ -325,7 +345,7 @@ def may_run_planned(
         return False
     approval = db.execute("SELECT state, expires FROM approvals WHERE digest = ?", (_digest_of(digests),)).fetchone()
     if approval["state"] == "rejected":
-        raise RefusedError(f"the plan of run {run_id} was rejected; that is final for this run")
+        raise _plan_rejected(run_id)
     if approval["state"] not in (("approved", "used") if again else ("approved",)) or approval["expires"] < now:
         return False
     for row in rows[: digests.index(digest)]:
@@ -384,6 +404,10 @@ def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, 
         in_run=so_far.in_run + row[2],
         in_day=so_far.in_day + row[2],
     )
+
+
+def _plan_rejected(run_id: str) -> RefusedError:
+    return RefusedError(f"the plan of run {run_id} was rejected; that is final for this run")
 
 
 def _is_rejected(db: sqlite3.Connection, scope: _PlanScope) -> bool:

@@ -146,7 +146,7 @@ class Ledger:
         now = int(self._clock())
         run_id, connection = new.position.run_id, new.connection
         with self._database.writing() as db:
-            _refuse_twin(db, new)
+            _refuse_twin(db, new.digest, connection.name, _place(new.position), new.refuse_twins)
             if new.effect is Effect.MONEY:
                 _check_caps(db, connection.name, connection.mode, run_id, new.preview.amount, now, rules)
             if new.approval_digest:
@@ -156,10 +156,18 @@ class Ledger:
                 _claim_once(db, connection.name, new.operation, new.once, entry_id)
             if new.approval_digest:
                 claim_planned(db, new.approval_digest, run_id, connection.name, entry_id)
+            else:  # it may be one that was planned, under a policy that lets it through by now
+                tie_planned(db, key_of(new.position, new.generation), run_id, connection.name, entry_id)
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry_id,)).fetchone()
         return entry_of(row)
 
-    def reopen(self, entry: Entry, rules: Rules, approval_digest: str | None = None) -> Entry:
+    def reopen(
+        self,
+        entry: Entry,
+        rules: Rules,
+        approval_digest: str | None = None,
+        refuse_twins: RefuseTwins = "never",
+    ) -> Entry:
         """Mark a row as being sent again under its own key; a row settled meanwhile comes back as it is.
 
         An unsent call holds neither its part of a cap nor its `once`, so both are taken anew.
@@ -170,6 +178,7 @@ class Ledger:
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry.id,)).fetchone()
             now_is = entry_of(row)
             if now_is.state is State.UNSENT:
+                _refuse_twin(db, row["digest"], entry.connection, _place_of(row), refuse_twins)
                 if entry.effect == Effect.MONEY:
                     _check_caps(db, entry.connection, entry.mode, entry.run_id, entry.money, now, rules)
                 if approval_digest:
@@ -298,18 +307,22 @@ def _place(position: Position) -> tuple[str, str, str, int]:
     return position.run_id, position.node, "/".join(map(str, position.indexes)), position.ordinal
 
 
-def _refuse_twin(db: sqlite3.Connection, new: NewCall) -> None:
-    if new.refuse_twins == "never":
+def _place_of(row: sqlite3.Row) -> tuple[str, str, str, int]:
+    return row["run_id"], row["node"], row["indexes"], row["ordinal"]
+
+
+def _refuse_twin(
+    db: sqlite3.Connection, digest: str, connection: str, place: tuple[str, str, str, int], refuse_twins: RefuseTwins
+) -> None:
+    if refuse_twins == "never":
         return
-    place = _place(new.position)
     rows = db.execute(
         f"SELECT * FROM calls WHERE digest = ? AND connection = ? AND state IN {_UNSETTLED}",  # noqa: S608 # fixed
-        (new.digest, new.connection.name),
+        (digest, connection),
     )
     for row in rows:
-        there = (row["run_id"], row["node"], row["indexes"], row["ordinal"])
         run_id = row["run_id"]
-        if run_id != new.position.run_id or (new.refuse_twins == "always" and there != place):
+        if run_id != place[0] or (refuse_twins == "always" and _place_of(row) != place):
             raise OutcomeUnknownError(
                 f"ledger entry {row['id']} (run {run_id}) is the same call and its outcome is unknown; settle it "
                 f"first: {_settled_by(db, run_id, row['id'])}"

@@ -17,6 +17,7 @@ __all__ = ["Fields"]
 T = TypeVar("T", bound=str)
 
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)")
+_LONGEST: Final = 3650 * 86400
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -90,7 +91,10 @@ class Fields:
         match = _DURATION.fullmatch(value) if isinstance(value, str) else None
         seconds = int(match[1]) * _SECONDS[match[2]] if match else value
         if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
-            return float(seconds)
+            if seconds <= _LONGEST:
+                return float(seconds)
+            self.error(key, f"{key} is {_shown(value)}", "write 3650d at most")
+            return None
         self.error(key, f"{key} is {_shown(value)}", "write a length of time such as 30s, 5m, 2h or 7d")
         return None
 

@@ -349,10 +349,14 @@ def _parallel(fields: Fields, common: _Common, depth: int) -> Node:
 
 def _human(fields: Fields, common: _Common, _depth: int) -> Node:
     fields.only((*_COMMON, "message", "approvers", "urgency"))
+    approvers = fields.texts("approvers")
+    for name in approvers:
+        if "{{" in name:
+            fields.error("approvers", f"approvers holds a template, {quoted(name)}", "write the names out")
     return HumanNode(
         **common,
         message=fields.compiled_text("message", required=True),
-        approvers=fields.texts("approvers"),
+        approvers=approvers,
         urgency=fields.choice("urgency", ("low", "normal", "high"), "normal"),
     )
 
@@ -372,12 +376,7 @@ def _plugin(fields: Fields, common: _Common, kind: NodeType) -> Node:
     fields.only((*_COMMON, *known))
     own = {name: fields.data[name] for name in known if name in fields}
     compiled = fields.report.compiled(fields.path, own, fields.what)
-    # jsonschema is slow to import, and few workflows have such nodes.
-    from spojit_stripe.catalog.check import Checker
-
-    checker = Checker(f"node type {kind.name!r}", {**kind.schema, "additionalProperties": False})
-    told = kind.faults(own) if kind.faults is not None else ()
-    for line in (*lasting_faults(compiled, checker.faults), *told):
+    for line in (*lasting_faults(compiled, kind.key_faults), *kind.own_faults(own)):
         name = line.partition(": ")[0]
         place = (*fields.path, name) if name in own else fields.path
         fields.report.line(place, line)

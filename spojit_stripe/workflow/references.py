@@ -237,6 +237,12 @@ class _Walker:
         elif name not in scope.ended:
             message, advice = _why_absent(node, self._places[node.id].around, place)
             self._report.error(path, f"{reference}: {message}", advice)
+        elif len(reference.path) > 1 and node.when is None:
+            self._report.warn(
+                path,
+                f"{reference}: node {name!r} may not have failed, and errors has no {name!r} then",
+                f"write errors | get({name!r}), or give this node a when: too",
+            )
 
     def _meta(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         if not reference.path:

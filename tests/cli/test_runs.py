@@ -90,7 +90,10 @@ def test_cancelling_and_taking_up_again(cli, asked, folder: Path) -> None:
     again = cli("runs", "cancel", "asked-1")
     assert (again.code, again.err) == (2, "error: run asked-1 is cancelled, so there is nothing to cancel\n")
     assert cli("runs", "show", "asked-1").err == "`spojit-stripe runs resume asked-1` takes it up again\n"
-    cli("approvals", "approve", asked)
+    approved = cli("approvals", "approve", asked, "--continue")
+    told = "run asked-1 was cancelled, so nothing goes on; `spojit-stripe runs resume asked-1` takes it up again\n"
+    assert (approved.code, approved.err.endswith(told)) == (0, True)
+    assert cli("runs", "list", "--standing", "cancelled").out.count("asked-1") == 1
     assert cli("runs", "resume", "asked-1").code == 0
 
 

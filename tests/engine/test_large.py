@@ -78,7 +78,9 @@ name: ids
 nodes:
   - {id: all_, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
   - {id: ids, type: transform, set: {list: "{{ all_.data | map('id') }}"}}
-  - {id: taken, type: transform, set: {n: "{{ ids.list | length }}", last: "{{ ids.list[-1] }}"}}
+  - id: taken
+    type: transform
+    set: {n: "{{ ids.list | length }}", last: "{{ ids.list[-1] }}", same: "{{ ids.list == all_.data | map('id') }}"}
   - {id: table, type: transform, set: {data: "{{ ids.list }}"}}
   - {id: counted, type: transform, sql: "select count(*) as n, max(value) as last from \\"table\\""}
   - {id: out, type: transform, set: {taken: "{{ taken }}", counted: "{{ counted.data }}", ids: "{{ ids.list }}"}}
@@ -91,7 +93,7 @@ def test_a_long_list_of_plain_values_goes_to_a_file_too(stage) -> None:
     run = stage.start(IDS)
     assert run.state is RunState.DONE, run.error
     value = Embedded(stage.host).value_of(run)
-    assert value["taken"] == {"n": 40_000, "last": "pay_039999"}
+    assert value["taken"] == {"n": 40_000, "last": "pay_039999", "same": True}
     assert value["counted"] == [{"n": 40_000, "last": "pay_039999"}]
     assert [*value["ids"]] == [f"pay_{number:06d}" for number in range(40_000)]
     stream = io.StringIO()
@@ -246,6 +248,25 @@ def test_a_step_whose_file_is_lost_is_not_done_again(stage, harm: str, on_error:
     done = stage.resume()
     assert done.output["value"] == {"n": 4_002, "due": ["due_902", "due_901"], "paid": 2}
     assert ([*stage.till.paid], reads(stage)) == (before, asked)
+
+
+def test_inputs_whose_file_is_lost_stop_the_run_until_it_is_back(stage) -> None:
+    text = """\
+name: given
+inputs: {type: object, properties: {ids: {type: array}}, required: [ids]}
+nodes:
+  - {id: ask, type: human, message: fine, approvers: [ann]}
+  - {id: out, type: transform, set: {n: "{{ input.ids | length }}"}}
+"""
+    stage.start(text, {"ids": [f"id_{number:09d}" for number in range(40_000)]})
+    file = stored_file(stage)
+    content = file.read_bytes()
+    file.unlink()
+    stage.decide()
+    failed = stage.resume()
+    assert (failed.state, "is missing; put the file back" in stage.error(failed)) == (RunState.FAILED, True)
+    file.write_bytes(content)
+    assert stage.resume().output["value"] == {"n": 40_000}
 
 
 USES = {

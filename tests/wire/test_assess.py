@@ -42,6 +42,7 @@ OBJECTS: dict[str, JsonObject] = {
     "/v1/payment_intents/pi_big": {**INTENT, "id": "pi_big", "latest_charge": CHARGE},
     "/v1/invoices/in_1": {"id": "in_1", "object": "invoice", "amount_remaining": 500, "currency": "usd"},
     "/v1/payouts/po_1": {"id": "po_1", "object": "payout", "amount": 70, "currency": "usd"},
+    "/v1/invoiceitems/ii_1": {"id": "ii_1", "object": "invoiceitem", "amount": 5, "currency": "gbp"},
     "/v1/customers/cus_1": {"id": "cus_1", "object": "customer", "currency": "gbp"},
     "/v1/customers/cus_new": {"id": "cus_new", "object": "customer", "currency": None},
     "/v1/transfers/tr_1": {
@@ -181,8 +182,17 @@ def test_reads_go_to_the_account_and_version_of_the_call() -> None:
         ("POST /v1/payouts/po_1/cancel", {}, (70, "usd"), "po_1", {}),
         ("POST /v1/transfers/tr_1/reversals", {}, (60, "usd"), "tr_1", {"amount": 60}),
         ("POST /v1/customers/cus_1/balance_transactions", {"amount": -5, "currency": "usd"}, (5, "usd"), "cus_1", {}),
-        ("POST /v1/customers/cus_1", {"balance": -300}, (300, "gbp"), "cus_1", {}),
-        ("POST /v1/customers/cus_new", {"balance": 300}, None, "cus_new", {}),
+        ("POST /v1/customers/cus_1", {"balance": 0}, None, "cus_1", {}),  # may forgive any debt
+        (
+            "POST /v1/invoiceitems",
+            {"customer": "cus_1", "amount": 5, "currency": "usd", "invoice": "in_1"},
+            (5, "usd"),
+            "cus_1",
+            {},
+        ),
+        ("POST /v1/invoiceitems/ii_1", {"amount": 700}, (700, "gbp"), "ii_1", {}),
+        ("POST /v1/invoiceitems/ii_1", {"quantity": 700}, None, "ii_1", {}),
+        ("POST /v1/invoices/in_1/add_lines", {"lines": [{"amount": 5}]}, None, "in_1", {}),
         ("POST /v1/subscriptions", {"customer": "cus_1", "items": [{"price": "p"}]}, None, "cus_1", {}),
         ("POST /v1/credit_notes", {"invoice": "in_1"}, None, "in_1", {}),
         ("POST /v1/credit_notes", {"invoice": "in_1", "amount": 5}, (5, "usd"), "in_1", {}),

@@ -143,9 +143,7 @@ AMOUNTS: Final[Mapping[str, AmountRule]] = {
         "/v1/treasury/outbound_transfers/{outbound_transfer}"
     ),
     "POST /v1/customers": _UNKNOWN,
-    "POST /v1/customers/{customer}": AmountRule(
-        AmountKind.LOOKUP, "balance", None, Lookup("/v1/customers/{customer}", None)
-    ),
+    "POST /v1/customers/{customer}": _UNKNOWN,
     "POST /v1/customers/{customer}/balance_transactions": _PARAMS,
     "POST /v1/customers/{customer}/cash_balance": _UNKNOWN,
     "POST /v1/billing/credit_grants": AmountRule(
@@ -155,6 +153,12 @@ AMOUNTS: Final[Mapping[str, AmountRule]] = {
     "POST /v1/billing/credit_grants/{id}/void": _UNKNOWN,
     # Priced by `amount`; by a price or a unit amount times a quantity nobody knows before.
     "POST /v1/invoiceitems": _PARAMS,
+    "POST /v1/invoiceitems/{invoiceitem}": AmountRule(
+        AmountKind.LOOKUP, "amount", None, Lookup("/v1/invoiceitems/{invoiceitem}", None)
+    ),
+    "POST /v1/invoices/{invoice}/add_lines": _UNKNOWN,
+    "POST /v1/invoices/{invoice}/update_lines": _UNKNOWN,
+    "POST /v1/invoices/{invoice}/lines/{line_item_id}": _UNKNOWN,
     "POST /v1/invoices": _UNKNOWN,
     "POST /v1/invoices/{invoice}": _DUE,
     "POST /v1/invoices/{invoice}/attach_payment": _DUE,

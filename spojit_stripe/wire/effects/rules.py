@@ -67,6 +67,7 @@ _NOTES = frozenset(("expand", "metadata", "description"))
 # Money operations that only write while they carry nothing but these parameters.
 QUIET: Final[Mapping[str, frozenset[str]]] = {
     "POST /v1/subscriptions/{subscription_exposed_id}": _NOTES | {"cancel_at_period_end", "cancellation_details"},
+    "POST /v1/invoiceitems/{invoiceitem}": _NOTES,
     "POST /v1/subscription_items/{item}": frozenset(("expand", "metadata")),
     "POST /v1/subscription_schedules/{schedule}": frozenset(("expand", "metadata")),
     "POST /v2/money_management/payout_intents/{id}": frozenset(("description", "metadata")),
@@ -105,8 +106,6 @@ def _judged(operation: Operation, params: Params) -> tuple[Effect | None, str]:
     raised = RAISED.get(name)
     if raised and any(_is_set(params.get(param)) for param in raised.params):
         return raised.effect, raised.reason
-    if name == "POST /v1/invoiceitems" and params.get("invoice"):
-        return Effect.WRITE, "adds a line to a draft"
     if name == "POST /v1/disputes/{dispute}" and params.get("submit") is False:
         return Effect.WRITE, "keeps evidence without sending it"
     if name in QUIET and params.keys() <= QUIET[name]:

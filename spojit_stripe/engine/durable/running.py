@@ -1,14 +1,4 @@
-"""The durability port over DBOS: the only importer of the durable engine.
-
-Every step draws its number before its work begins, so that the numbers never depend on which of
-two things ends first. Children are workflows of their own, their ids made of their parent's id
-and their name. One process, one event loop, one database of the system.
-
-What was seen of DBOS 3.4 and is designed around here: its default serializer is pickle; the
-result of a child draws a number when it arrives; workflows that are recovered go through a
-queue which any process of the same database reads (so an embedded run has a database alone);
-only a workflow that has ended can be wound back, from a step on.
-"""
+"""The engine itself: the steps of a workflow, and the process that carries workflows out."""
 
 from __future__ import annotations
 
@@ -20,57 +10,29 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Literal, cast
-from urllib.parse import quote
+from typing import Any, Final, cast
 
-from dbos import DBOS, DBOSClient, SetWorkflowID, WorkflowStatus
+from dbos import DBOS, SetWorkflowID
 from dbos._error import DBOSWorkflowCancelledError  # the only name it goes by
-from dbos._serialization import DBOSPortableJSONSerializer, deserialize_value
-from sqlalchemy import create_engine, make_url, select, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from dbos._serialization import deserialize_value
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
+from spojit_stripe.engine.durable.outside import SERIALIZER, End, end_of, explained, prepare, send, shown
 from spojit_stripe.errors import ConfigurationError, RefusedError
-from spojit_stripe.redact import redact_text
 from spojit_stripe.steps import Child, Results, Task, Work, gather_bounded
 from spojit_stripe.values import JsonObject, JsonValue
 
-__all__ = [
-    "Durable",
-    "DurableSteps",
-    "End",
-    "cancel",
-    "check",
-    "ended",
-    "knows",
-    "rewind",
-    "send",
-    "sqlite_url",
-    "steps_of",
-]
+__all__ = ["Durable", "DurableSteps"]
 
 STEP_SEQUENCE: Final = "spojit-1"
 """Which sequence of steps the runner takes; raised when a running run could not go on with the new one."""
 
-_SERIALIZER: Final = DBOSPortableJSONSerializer()
 _FOR_EVER: Final = 10.0 * 365 * 86_400
 _POLL_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 1.0
 _RECORDING_SECONDS: Final = 10.0
 _AT_ONCE: Final = 500  # children, whose arguments are in memory together
-
-
-def sqlite_url(file: Path) -> str:
-    """The URL of a SQLite file, as DBOS takes it: a `%` or `?` in a folder's name is no part of a URL's grammar."""
-    return f"sqlite:///{quote(str(file))}"
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a run ended. `broken`: a fault of this program, `value` says which."""
-
-    state: Literal["done", "cancelled", "broken"]
-    value: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +183,7 @@ class Durable:
                 "system_database_url": self.url,
                 "application_version": STEP_SEQUENCE,
                 "executor_id": self._executor,
-                "serializer": _SERIALIZER,
+                "serializer": SERIALIZER,
                 "notification_listener_polling_interval_sec": _POLL_SECONDS,
                 "console_log_level": "CRITICAL",
                 "log_level": "CRITICAL",
@@ -231,8 +193,8 @@ class Durable:
         self._system._registry.get_internal_queue()._polling_interval_sec = _POLL_SECONDS  # pyright: ignore[reportPrivateUsage]
         _engine = self
         try:
-            with _explained(self.url):
-                await asyncio.to_thread(_prepare, self.url)
+            with explained(self.url):
+                await asyncio.to_thread(prepare, self.url)
                 DBOS.launch()
         except BaseException:
             await self.__aexit__()
@@ -249,13 +211,13 @@ class Durable:
 
     async def start(self, run_id: str, task: str, argument: JsonObject) -> None:
         """Begin a run, unless there is one of that id: then nothing happens."""
-        with _explained(self.url), SetWorkflowID(run_id):
+        with explained(self.url), SetWorkflowID(run_id):
             await DBOS.start_workflow_async(_task, run_id, task, argument)
 
     async def ended(self, run_id: str) -> End | None:
         """How a run ended, None while it has not."""
         (status,) = await DBOS.list_workflows_async(workflow_ids=[run_id], load_input=False)
-        return _end_of(status)
+        return end_of(status)
 
     async def settled(self) -> None:
         """Return when nothing more happens by itself: every part of every run has ended, or waits for a message.
@@ -265,7 +227,7 @@ class Durable:
         """
         while True:
             if self._is_quiet():
-                with _explained(self.url):
+                with explained(self.url):
                     unfinished = await self._unfinished()
                     rests = dict(self._resting)
                     waits = all(self._rests(address) for address in unfinished) and await asyncio.to_thread(
@@ -307,7 +269,7 @@ class Durable:
         now = time.monotonic()
         if any(now - self._left.get(address, now) > _RECORDING_SECONDS for address in unfinished):
             raise ConfigurationError(
-                f"the run's database {_shown(self.url)} can't be written: how a part of the run ended could not be "
+                f"the run's database {shown(self.url)} can't be written: how a part of the run ended could not be "
                 "recorded; free space or mend the folder, then resume"
             )
         return unfinished
@@ -389,7 +351,7 @@ class Durable:
         )
         with database.engine.connect() as connection:
             found = connection.execute(recorded).fetchall()
-            if not any(stop_on(deserialize_value(row[0], row[1], _SERIALIZER)) for row in found):
+            if not any(stop_on(deserialize_value(row[0], row[1], SERIALIZER)) for row in found):
                 return None
             children = select(runs.workflow_uuid).where(runs.workflow_uuid.startswith(f"{parent}/", autoescape=True))
             there = {row[0].removeprefix(f"{parent}/") for row in connection.execute(children)}
@@ -449,167 +411,3 @@ async def _task(run_id: str, task: str, argument: JsonObject) -> JsonValue:
     if engine is None:
         raise DBOSWorkflowCancelledError("the engine is shutting down")
     return await engine.run_task(run_id, task, argument)
-
-
-# From outside: a process that only looks or answers never launches the engine
-
-
-def check(url: str) -> None:
-    """Raise `ConfigurationError` for a database that is not there, or not whole; it is left as it is."""
-    if url.startswith("sqlite:") and not Path(_shown(url)).exists():
-        raise ConfigurationError(
-            f"the run's database {_shown(url)} is not there; restore the state folder from a copy. "
-            "What was sent stands in the ledger, which is a file of its own"
-        )
-    with _explained(url):
-        _prepare(url)
-
-
-def send(url: str, address: str, topic: str, *, key: str) -> None:
-    """Wake what waits at `address` for `topic`; the same `key` wakes once. Raises `ConfigurationError`."""
-    with _client(url) as client:
-        client.send(address, {"woken": topic}, topic=topic, idempotency_key=key)
-
-
-def cancel(url: str, run_id: str) -> bool:
-    """Cancel a run and its children: no further step of theirs begins. Raises `ConfigurationError`.
-
-    False where the engine has not been given it yet; there may be no database then.
-    """
-    if not knows(url, run_id):
-        return False
-    with _client(url) as client:
-        # Again until none is left: a part may have begun between the look and the cancelling.
-        while ids := [one.workflow_id for one in _family(client, run_id) if one.status in ("PENDING", "ENQUEUED")]:
-            client.cancel_workflows(ids)
-    return True
-
-
-def knows(url: str, run_id: str) -> bool:
-    """Whether the engine has been given a run. Raises `ConfigurationError` for a database that is not whole."""
-    if url.startswith("sqlite:") and not Path(_shown(url)).exists():
-        return False
-    with _client(url) as client:
-        try:
-            return bool(_family(client, run_id))
-        except OperationalError as error:
-            if "no such" not in str(error.orig):
-                raise
-            return False  # its tables are still being made
-
-
-def ended(url: str, run_id: str) -> End | None:
-    """How a run ended, None while it has not, or was not begun. Raises `ConfigurationError`."""
-    if not knows(url, run_id):
-        return None
-    with _client(url) as client:
-        (status,) = client.list_workflows(workflow_ids=[run_id], load_input=False)
-        return _end_of(status)
-
-
-def _end_of(status: WorkflowStatus) -> End | None:
-    if status.status == "SUCCESS":
-        return End("done", cast("JsonValue", status.output))
-    if status.status == "CANCELLED":
-        return End("cancelled")
-    if status.status in ("PENDING", "ENQUEUED"):
-        return None
-    return End("broken", redact_text(" ".join(str(status.error).split())))
-
-
-def rewind(url: str, run_id: str, points: Sequence[tuple[str, int]]) -> None:
-    """Wind ended workflows back, each to just before the step of that number, in the order given.
-
-    Children come before their parent, for a parent that goes on asks them at once. What was
-    cancelled is taken up where it stood, and what a fault broke where the fault was. Raises
-    `ConfigurationError`.
-    """
-    with _client(url) as client:
-        family = _family(client, run_id)
-        ended = {one.workflow_id for one in family if one.status in ("SUCCESS", "ERROR")}
-        for address, step in points:
-            if address in ended:  # else a process that died meanwhile had wound it back already
-                client.rewind_workflow(address, start_step=step)
-        done = {address for address, _ in points}
-        broken = [one.workflow_id for one in family if one.status == "ERROR" and one.workflow_id not in done]
-        for address in sorted(broken, key=len, reverse=True):
-            client.rewind_workflow(address, start_step=_place_of_fault(client, address))
-        cancelled = [one.workflow_id for one in family if one.status == "CANCELLED"]
-        if cancelled:
-            client.resume_workflows(cancelled)
-
-
-def _place_of_fault(client: DBOSClient, address: str) -> int:
-    """The first step that raised, else the one after the last."""
-    steps = client.list_workflow_steps(address)
-    raised = [step["function_id"] for step in steps if step["error"] is not None]
-    return min(raised, default=1 + max((step["function_id"] for step in steps), default=0))
-
-
-def steps_of(url: str, run_id: str) -> dict[str, list[tuple[int, str]]]:
-    """Number and name of every recorded step, by workflow: of the run itself and of its children."""
-    with _client(url) as client:
-        return {
-            one.workflow_id: [
-                (step["function_id"], step["function_name"]) for step in client.list_workflow_steps(one.workflow_id)
-            ]
-            for one in _family(client, run_id)
-        }
-
-
-def _family(client: DBOSClient, run_id: str) -> list[Any]:
-    found = client.list_workflows(workflow_id_prefix=run_id, load_input=False, load_output=False)
-    return [one for one in found if one.workflow_id == run_id or one.workflow_id.startswith(f"{run_id}/")]
-
-
-@contextmanager
-def _client(url: str) -> Generator[DBOSClient]:
-    check(url)
-    with _explained(url):
-        client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer())
-        try:
-            yield client
-        finally:
-            client.destroy()
-
-
-def _prepare(url: str) -> None:
-    """SQLite as it has to be, and a look at whether the file is whole, before anything is written to it."""
-    if not url.startswith("sqlite:"):
-        return
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
-            if found != "ok":
-                raise _damaged(url, str(found))
-            connection.execute(text("PRAGMA journal_mode = WAL"))
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def _explained(url: str) -> Generator[None]:
-    """The database's errors in words that say what to do."""
-    try:
-        yield
-    except OperationalError as error:
-        what = redact_text(str(error.orig).splitlines()[0])
-        if "malformed" in what:
-            raise _damaged(url, what) from None
-        raise ConfigurationError(
-            f"the run's database {_shown(url)} can't be used: {what}; free space or mend the folder, then resume"
-        ) from None
-    except DatabaseError as error:
-        raise _damaged(url, redact_text(str(error.orig).splitlines()[0])) from None
-
-
-def _damaged(url: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the run's database {_shown(url)} is cut or damaged ({why}); nothing was changed: restore it from a copy. "
-        "What was sent stands in the ledger, which is a file of its own"
-    )
-
-
-def _shown(url: str) -> str:
-    return make_url(url).database or "" if url.startswith("sqlite:") else make_url(url).render_as_string()
