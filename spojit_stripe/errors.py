@@ -108,6 +108,11 @@ class ConfigurationError(SpojitError):
 
     action = Action.FIX_CONFIGURATION
     exit_code = 3
+    lost = False
+    """Whether a stored file is not there as it was recorded: nothing goes on after that, whatever `on_error` says."""
+
+    def to_json(self) -> JsonObject:
+        return {**super().to_json(), **({"lost": True} if self.lost else {})}
 
 
 class RefusedError(SpojitError):
@@ -189,6 +194,9 @@ def error_from_record(record: JsonObject) -> SpojitError:
     kind = _KINDS.get(str(record.get("error")), ServiceError)
     message = str(record.get("message", ""))
     if not issubclass(kind, ServiceError):
-        return kind(message)
+        error = kind(message)
+        if isinstance(error, ConfigurationError):
+            error.lost = record.get("lost") is True
+        return error
     known = {name: value for name, value in record.items() if name in _PROBLEM_FIELDS}
     return kind(message, Problem(**known))  # type: ignore[arg-type]  # written by to_json above

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import unquote
@@ -110,20 +110,20 @@ class Write:
         ready = await self._clear(generation)
         if not isinstance(ready, _Ready):
             return ready
-        return await self._once_twins_ended(ready, generation)
+        return await self._once_twins_ended(lambda: self._open_and_send(ready, generation))
 
-    async def _once_twins_ended(self, ready: _Ready, generation: int) -> Outcome:
+    async def _once_twins_ended(self, send: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Send. An equal call that another run has under way usually ends in a moment; one that does not is refused."""
         session = self.session
         for _ in range(_TWIN_LOOKS if session.refuse_twins == "of_other_runs" else 0):
             try:
-                return await _uninterrupted(self._open_and_send(ready, generation))
+                return await _uninterrupted(send())
             except OutcomeUnknownError:
                 ledger, name = session.records.ledger, session.connection.name
                 if not await asyncio.to_thread(ledger.is_under_way, self.digest, name, self.at.run_id):
-                    raise
+                    break  # one that has ended by now is none any more
                 await asyncio.sleep(_TWIN_SECONDS)
-        return await _uninterrupted(self._open_and_send(ready, generation))
+        return await _uninterrupted(send())
 
     # What the ledger knows already
 
@@ -175,16 +175,17 @@ class Write:
         decision = self._decide(assessment, self.call.intent and _intended(self.call.intent, None))
         if decision.verdict is Verdict.DENY:
             raise RefusedError(decision.reason)
-        digest = None
-        if decision.verdict is not Verdict.ALLOW:
-            key = earlier.key or ""
+        digest, key = None, earlier.key or ""
+        if decision.verdict is Verdict.ALLOW:
+            await asyncio.to_thread(self._check_not_rejected, key, None)
+        else:
             preview = self._preview(assessment, key, decision.verdict, decision.reason)
             request = self._recorded_request(earlier, assessment.params)
             digest = call_digest(key, session.connection, session.api_version, request)
             waits = await asyncio.to_thread(self._approval, decision.verdict, digest, preview, again=True)
             if waits is not None:
                 return waits
-        return await _uninterrupted(self._replay(earlier, digest))
+        return await self._once_twins_ended(lambda: self._replay(earlier, digest))
 
     async def _replay(self, earlier: Entry, approval_digest: str | None = None) -> Outcome:
         """The recorded request once more, to the letter, under its own key."""
@@ -238,9 +239,8 @@ class Write:
         session.ask_plugins(preview)
         plain = replace(self.bound.request, params=assessment.params)
         digest = call_digest(key, session.connection, session.api_version, plain)
-        if decision.verdict is Verdict.ALLOW:  # now: a person may have said no while it was to be asked about
-            approvals = session.records.approvals
-            await asyncio.to_thread(approvals.check_not_rejected, digest, self.at.run_id, session.connection.name)
+        if decision.verdict is Verdict.ALLOW:
+            await asyncio.to_thread(self._check_not_rejected, key, preview)
         else:
             waits = await asyncio.to_thread(self._approval, decision.verdict, digest, preview)
             if waits is not None:
@@ -276,11 +276,22 @@ class Write:
         if is_planned_reference(request.params) or is_planned_reference(ids):
             raise RefusedError("the call depends on a planned one, which has no id before it is carried out")
 
+    def _check_not_rejected(self, key: str, preview: Preview | None) -> None:
+        """Of what policy allows now: a person may have said no while it was to be asked about."""
+        approvals, run_id = self.session.records.approvals, self.at.run_id
+        approvals.check_not_rejected(key, run_id, self.session.connection.name)
+        if self.session.by_agent and preview is not None:
+            approvals.check_no_repeat("", run_id, preview, intended=True, owner=self._owner)
+
+    @property
+    def _owner(self) -> str:
+        """Whose plan it is: an agent's is decided on when it has answered, the others' when the run ends."""
+        return "/".join((self.at.node, *map(str, self.at.indexes))) if self.session.by_agent else ""
+
     def _approval(self, verdict: Verdict, digest: str, preview: Preview, *, again: bool = False) -> Outcome | None:
         """None where a person has approved exactly this call; `again` where it has used its approval unsent."""
         approvals = self.session.records.approvals
-        # An agent's plan is decided on when it has answered, the others' when the run ends.
-        owner = "/".join((self.at.node, *map(str, self.at.indexes))) if self.session.by_agent else ""
+        owner = self._owner
         if self.session.by_agent and not again:
             intended = self.call.intent is not None
             approvals.check_no_repeat(digest, self.at.run_id, preview, intended=intended, owner=owner)

@@ -790,6 +790,13 @@ def test_a_twin_that_another_run_left_behind_is_refused(
     assert len(wire.sent) == 1
 
 
+def test_other_words_for_once_are_other_payments(bench: Workbench, wire: FakeWire) -> None:
+    wire.will(POST, UNKNOWN, PAID)
+    bench.run(replace(PAY, once="order_1"))
+    given = bench.session(refuse_twins="always")
+    done(bench.run(replace(PAY, once="order_2"), at="run_2", session=given))
+
+
 def test_an_unsent_call_is_not_sent_past_a_twin(bench: Workbench, wire: FakeWire) -> None:
     """It was first, but it went nowhere; the other may have paid meanwhile."""
     wire.will(POST, RATE_LIMITED, UNKNOWN)
@@ -1203,10 +1210,37 @@ def test_what_was_rejected_stays_so_whatever_policy_says_later(bench: Workbench,
     (pending,) = bench.records.approvals.list(state="pending")
     bench.records.approvals.decide(pending.id, "rejected", who="ann")
     assert "the plan of run run_1 was rejected" in str(error_of(bench.run(PAY, at=place(0)), RefusedError))
+    error_of(bench.run(MORE, at=place(0)), RefusedError)  # also with another amount: it is the same place
+    assert bench.records.approvals.get(pending.id).state == "rejected"
     paused = ask(bench, at="run_2")
     bench.records.approvals.decide(paused.approval_id, "rejected", who="ann")
     assert "ann rejected the call" in str(error_of(bench.run(PAY, at="run_2"), RefusedError))
     assert wire.sent == []
+
+
+def test_a_call_that_was_unsent_and_then_rejected_stays_so(bench: Workbench, wire: FakeWire) -> None:
+    wire.will(POST, NOT_REACHED)
+    bench.run(PAY)
+    bench.records.approvals.decide(ask(bench).approval_id, "rejected", who="ann")
+    assert "ann rejected the call" in str(error_of(bench.run(PAY), RefusedError))
+    assert len(wire.sent) == 1
+
+
+def test_an_agent_does_not_get_by_elsewhere_what_was_rejected(bench: Workbench, wire: FakeWire) -> None:
+    paused = ask(bench, at=place(0), session=bench.session(by_agent=True, policy=ASK))
+    bench.records.approvals.decide(paused.approval_id, "rejected", who="ann")
+    caps = {"per_run": {"amount": 900, "currency": "usd"}}
+    capped = bench.session(by_agent=True, policy={"writes": "allow", "caps": caps})
+    error = error_of(bench.run(PAY, at=place(1), session=capped), RefusedError)
+    assert "ann rejected this call already" in str(error)
+    assert wire.sent == []
+
+
+def test_a_question_is_closed_by_a_policy_that_needs_no_answer(bench: Workbench, wire: FakeWire) -> None:
+    paused = ask(bench)
+    wire.will(POST, PAID)
+    done(bench.run(PAY))
+    assert bench.records.approvals.get(paused.approval_id).state == "used"
 
 
 def test_a_plan_that_is_as_it_was_before_can_be_approved(bench: Workbench, wire: FakeWire) -> None:

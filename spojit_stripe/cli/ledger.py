@@ -213,7 +213,7 @@ def resolve(ctx: click.Context, entry_id: int, found: str | None, nothing: bool,
 
     if found is not None and nothing:
         raise InputError("--found and --none do not go together")
-    if found is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", found):
+    if found is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]*[A-Za-z0-9_~-]", found):
         raise InputError(f"--found: {found!r} is no object id")
     settings = settings_of(ctx)
     with settings.host() as host:

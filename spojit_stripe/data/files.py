@@ -22,6 +22,8 @@ class LostError(ConfigurationError):
     What was done with it stays done: to make it anew could give something else.
     """
 
+    lost = True
+
     def to_json(self) -> JsonObject:
         # As what it is to whoever reads the record back: `errors` knows no floor above it.
         return {**super().to_json(), "error": ConfigurationError.__name__}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from spojit_stripe.data.columns import columns_for
+from spojit_stripe.data.files import LostError
 from spojit_stripe.data.folders import clean, explained, scratch
 from spojit_stripe.data.lines import Columns, Seen, decode, encode, safe_line
 from spojit_stripe.data.spool import Spool
@@ -44,6 +45,13 @@ class SqlError(InputError):
     def to_json(self) -> JsonObject:
         # As what it is to whoever reads the record back: `errors` knows no floor above it.
         return {**super().to_json(), "error": InputError.__name__}
+
+
+_REFUSALS: Final[Mapping[str, type[InputError | ConfigurationError]]] = {
+    "configuration": ConfigurationError,
+    "lost": LostError,
+}
+"""What a refusal of the worker is, by its kind; else an `SqlError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +119,7 @@ async def run_sql(
         refused = said.get("refused")
         if refused is not None:
             text = f"sql: {printable(redact_text(str(refused)))}"
-            raise ConfigurationError(text) if said.get("kind") == "configuration" else SqlError(text)
+            raise _REFUSALS.get(str(said.get("kind")), SqlError)(text)
         await asyncio.to_thread(_hand_over, result, out)
     columns, kinds = cast("list[str]", said["columns"]), cast("list[str]", said["kinds"])
     properties: JsonObject = {

@@ -293,7 +293,7 @@ def _lost(name: str, what: str) -> Refusal:
     return Refusal(
         f"the artifact behind table {name} {what}; put the file back from a copy of the state folder and resume "
         "(a new run would do everything anew)",
-        "configuration",
+        "lost",
     )
 
 

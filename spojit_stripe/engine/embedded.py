@@ -184,11 +184,14 @@ class Embedded:
     def _wind_back(self, run: Run, *, begun: bool) -> None:
         failed = [entry for entry in self._writes(run.id) if entry.state is State.FAILED]
         points: list[tuple[str, int]] = []
-        failure = (run.error or {}).get("failure")
-        if isinstance(failure, dict):
-            points = Failure.of_json(failure).points(run.id)
+        is_stale = None
+        record = (run.error or {}).get("failure")
+        if isinstance(record, dict):
+            failure = Failure.of_json(record)
+            points = failure.points(run.id)
+            is_stale = _met_a_loss if failure.lost else None
         if begun:
-            durable.rewind(run.engine, run.id, points)
+            durable.rewind(run.engine, run.id, points, is_stale=is_stale)
         self._host.records.runs.resume(run.id, tuple(entry.id for entry in failed))
 
     def _writes(self, run_id: str) -> list[Entry]:
@@ -397,6 +400,12 @@ class Embedded:
 def _place_of(connection: Connection) -> JsonObject:
     """Where a connection leads, as far as is known without asking the service."""
     return {"mode": connection.mode, "account": connection.account, "base_url": connection.base_url}
+
+
+def _met_a_loss(output: JsonValue) -> bool:
+    """Whether a part ended for want of a stored file, which may be there again."""
+    failed = output.get("failed") if isinstance(output, dict) else None
+    return isinstance(failed, dict) and Failure.of_json(failed).lost
 
 
 def _told(place: JsonObject) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from spojit_stripe.errors import OutcomeUnknownError, SpojitError, error_from_record
+from spojit_stripe.errors import ConfigurationError, OutcomeUnknownError, SpojitError, error_from_record
 from spojit_stripe.values import JsonObject, JsonValue, Position
 
 __all__ = ["Ended", "Failure", "Frame"]
@@ -78,6 +78,12 @@ class Failure:
     def unknown(self) -> bool:
         """A write may have taken effect: no `on_error` goes on after that."""
         return isinstance(self.error, OutcomeUnknownError) or any(one.unknown for _, one in self.children)
+
+    @property
+    def lost(self) -> bool:
+        """A stored file is not there as recorded: no `on_error` goes on after that either."""
+        mine = isinstance(self.error, ConfigurationError) and self.error.lost
+        return mine or any(one.lost for _, one in self.children)
 
     def points(self, address: str) -> list[tuple[str, int]]:
         """Where to wind back the sequence at `address` and its failed parts, the deepest first."""

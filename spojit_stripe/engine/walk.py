@@ -305,4 +305,4 @@ def lost(error: LostError, node: str) -> Ended:
 
 def _ends_all(node: Node, failure: Failure) -> bool:
     """Whether nothing goes on after a failure: a resumed run that meets a lost file must not take another way."""
-    return node.on_error == "fail" or failure.unknown or isinstance(failure.error, LostError)
+    return node.on_error == "fail" or failure.unknown or failure.lost

@@ -26,6 +26,7 @@ LIFETIME_SECONDS = 7 * 86_400
 Decision = Literal["approved", "rejected"]
 
 _PlanScope: TypeAlias = tuple[str, str, str]  # run, connection, owner
+_OF_KEY: Final = "run_id = ? AND connection = ? AND json_extract(preview, '$.idempotency_key') = ?"
 _OWNER: Final = "(SELECT owner FROM planned WHERE run_id = ?1 AND connection = ?2 AND digest = ?3)"
 
 
@@ -208,15 +209,19 @@ class Approvals:
             if not intended and _is_like(json.loads(row["preview"]), preview):
                 raise RefusedError(f"this is call {row['number']} of the plan already; nothing was added to it")
 
-    def check_not_rejected(self, digest: str, run_id: str, connection: str) -> None:
-        """Raise `RefusedError` where a person has rejected this call or its plan, whatever policy says by now."""
-        scope = (run_id, connection)
+    def check_not_rejected(self, key: str, run_id: str, connection: str) -> None:
+        """Raise `RefusedError` where a person has rejected the call with this key, or its plan.
+
+        By the key, not the digest: an amount that is looked up may be another by now.
+        """
+        scope = (run_id, connection, key)
         with self._database.reading() as db:
-            row = db.execute("SELECT * FROM approvals WHERE digest = ? AND state = 'rejected'", (digest,)).fetchone()
-            owner = db.execute(
-                "SELECT owner FROM planned WHERE run_id = ? AND connection = ? AND digest = ?", (*scope, digest)
+            row = db.execute(
+                f"SELECT * FROM approvals WHERE {_OF_KEY} AND kind = 'call' AND state = 'rejected'",  # noqa: S608 # fixed
+                scope,
             ).fetchone()
-            of_plan = owner is not None and _is_rejected(db, (*scope, owner["owner"]))
+            owner = db.execute(f"SELECT owner FROM planned WHERE {_OF_KEY}", scope).fetchone()  # noqa: S608 # fixed
+            of_plan = owner is not None and _is_rejected(db, (run_id, connection, owner["owner"]))
         if row is not None:
             raise _approval(row).rejection()
         if of_plan:
@@ -369,18 +374,19 @@ def claim_planned(db: sqlite3.Connection, digest: str, run_id: str, connection: 
     ).fetchall()
     if all(row["call_id"] is not None for row in rows):
         plan_digest = _digest_of(row["digest"] for row in rows)
-        db.execute("UPDATE approvals SET state = 'used' WHERE digest = ?", (plan_digest,))
+        db.execute("UPDATE approvals SET state = 'used' WHERE digest = ? AND state <> 'rejected'", (plan_digest,))
 
 
-def tie_planned(db: sqlite3.Connection, key: str, run_id: str, connection: str, call_id: int) -> None:
-    """Tie a planned call that `once` answered to the ledger row that had used it up; it needs no sending."""
-    row = db.execute(
-        "SELECT digest FROM planned WHERE run_id = ? AND connection = ? AND call_id IS NULL"
-        " AND json_extract(preview, '$.idempotency_key') = ?",
-        (run_id, connection, key),
-    ).fetchone()
+def tie_to(db: sqlite3.Connection, key: str, run_id: str, connection: str, call_id: int) -> None:
+    """Close what was asked or planned of a call that went without: `once` answered it, or policy allows it by now."""
+    scope = (run_id, connection, key)
+    row = db.execute(f"SELECT digest FROM planned WHERE {_OF_KEY} AND call_id IS NULL", scope).fetchone()  # noqa: S608
     if row is not None:
         claim_planned(db, row["digest"], run_id, connection, call_id)
+    db.execute(
+        f"UPDATE approvals SET state = 'used' WHERE {_OF_KEY} AND kind = 'call' AND state = 'pending'",  # noqa: S608
+        scope,
+    )
 
 
 def _spending(db: sqlite3.Connection, scope: tuple[str, str], preview: Preview, now: int) -> Spent:

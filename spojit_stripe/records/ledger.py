@@ -31,7 +31,7 @@ from spojit_stripe.errors import (
     SpojitError,
 )
 from spojit_stripe.policy import Rules, check_spending
-from spojit_stripe.records.approvals import claim_planned, may_run_planned, tie_planned
+from spojit_stripe.records.approvals import claim_planned, may_run_planned, tie_to
 from spojit_stripe.records.database import Database
 from spojit_stripe.records.entry import Entry, State, entry_of
 from spojit_stripe.records.keys import key_of
@@ -106,7 +106,7 @@ class Ledger:
     def answered_by_once(self, position: Position, connection: str, holder: Entry) -> None:
         """A call of a plan that `once` has answered is out of the way of those behind it."""
         with self._database.writing() as db:
-            tie_planned(db, key_of(position, 0), position.run_id, connection, holder.id)
+            tie_to(db, key_of(position, 0), position.run_id, connection, holder.id)
 
     def like(self, position: Position, digest: str, connection: str, assessment: Assessment) -> Like | None:
         """The newest other call of the same node that may have done what this one would.
@@ -126,7 +126,8 @@ class Ledger:
         """Whether an equal call of another run has no outcome yet, as far as anybody wrote."""
         with self._database.reading() as db:
             row = db.execute(
-                "SELECT 1 FROM calls WHERE digest = ? AND connection = ? AND run_id <> ? AND state = 'open'",
+                "SELECT 1 FROM calls WHERE digest = ? AND connection = ? AND run_id <> ?"  # noqa: S608 # fixed
+                f" AND state = 'open' AND state IN {_UNSETTLED}",  # the second for the index
                 (digest, connection, run_id),
             ).fetchone()
         return row is not None
@@ -146,7 +147,7 @@ class Ledger:
         now = int(self._clock())
         run_id, connection = new.position.run_id, new.connection
         with self._database.writing() as db:
-            _refuse_twin(db, new.digest, connection.name, _place(new.position), new.refuse_twins)
+            _refuse_twin(db, new.digest, connection.name, _place(new.position), new.once, new.refuse_twins)
             if new.effect is Effect.MONEY:
                 _check_caps(db, connection.name, connection.mode, run_id, new.preview.amount, now, rules)
             if new.approval_digest:
@@ -156,8 +157,8 @@ class Ledger:
                 _claim_once(db, connection.name, new.operation, new.once, entry_id)
             if new.approval_digest:
                 claim_planned(db, new.approval_digest, run_id, connection.name, entry_id)
-            else:  # it may be one that was planned, under a policy that lets it through by now
-                tie_planned(db, key_of(new.position, new.generation), run_id, connection.name, entry_id)
+            else:
+                tie_to(db, key_of(new.position, new.generation), run_id, connection.name, entry_id)
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry_id,)).fetchone()
         return entry_of(row)
 
@@ -178,7 +179,7 @@ class Ledger:
             row = db.execute("SELECT * FROM calls WHERE id = ?", (entry.id,)).fetchone()
             now_is = entry_of(row)
             if now_is.state is State.UNSENT:
-                _refuse_twin(db, row["digest"], entry.connection, _place_of(row), refuse_twins)
+                _refuse_twin(db, row["digest"], entry.connection, _place_of(row), entry.once, refuse_twins)
                 if entry.effect == Effect.MONEY:
                     _check_caps(db, entry.connection, entry.mode, entry.run_id, entry.money, now, rules)
                 if approval_digest:
@@ -312,7 +313,12 @@ def _place_of(row: sqlite3.Row) -> tuple[str, str, str, int]:
 
 
 def _refuse_twin(
-    db: sqlite3.Connection, digest: str, connection: str, place: tuple[str, str, str, int], refuse_twins: RefuseTwins
+    db: sqlite3.Connection,
+    digest: str,
+    connection: str,
+    place: tuple[str, str, str, int],
+    once: str | None,
+    refuse_twins: RefuseTwins,
 ) -> None:
     if refuse_twins == "never":
         return
@@ -322,6 +328,8 @@ def _refuse_twin(
     )
     for row in rows:
         run_id = row["run_id"]
+        if once is not None and row["once"] not in (None, once):
+            continue  # their author says that they are two
         if run_id != place[0] or (refuse_twins == "always" and _place_of(row) != place):
             raise OutcomeUnknownError(
                 f"ledger entry {row['id']} (run {run_id}) is the same call and its outcome is unknown; settle it "

@@ -17,7 +17,7 @@ __all__ = ["Fields"]
 T = TypeVar("T", bound=str)
 
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)")
-_LONGEST: Final = 3650 * 86400
+_LONGEST: Final = 36_500 * 86_400
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -93,7 +93,7 @@ class Fields:
         if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
             if seconds <= _LONGEST:
                 return float(seconds)
-            self.error(key, f"{key} is {_shown(value)}", "write 3650d at most")
+            self.error(key, f"{key} is {_shown(value)}", "write 36500d at most")
             return None
         self.error(key, f"{key} is {_shown(value)}", "write a length of time such as 30s, 5m, 2h or 7d")
         return None

@@ -237,12 +237,17 @@ class _Walker:
         elif name not in scope.ended:
             message, advice = _why_absent(node, self._places[node.id].around, place)
             self._report.error(path, f"{reference}: {message}", advice)
-        elif len(reference.path) > 1 and node.when is None:
+        elif len(reference.path) > 1 and self._comes_by_anyway(node) and place.node.on_error == "continue":
             self._report.warn(
                 path,
                 f"{reference}: node {name!r} may not have failed, and errors has no {name!r} then",
-                f"write errors | get({name!r}), or give this node a when: too",
+                f"give this node when: \"{{{{ {name!r} in errors }}}}\"",
             )
+
+    def _comes_by_anyway(self, node: Node) -> bool:
+        """Whether nothing decides if a node runs: no `when`, and no condition around it."""
+        around = [owner for owner, _ in self._places[node.id].around]
+        return node.when is None and not any(isinstance(one, ConditionNode) or one.when is not None for one in around)
 
     def _meta(self, node: Node, path: Path, reference: Reference, scope: _Scope) -> None:
         if not reference.path:

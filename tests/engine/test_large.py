@@ -269,6 +269,67 @@ nodes:
     assert stage.resume().output["value"] == {"n": 40_000}
 
 
+READS = {
+    "a set": "{id: x, type: transform, on_error: continue, set: {a: '{{ bills.data[0].amount }}'}}",
+    "a sql": "{id: x, type: transform, on_error: continue, sql: 'select sum(amount) as a from bills'}",
+    "a loop around": "{id: l, type: loop, on_error: continue, for_each: [0], nodes: [{id: x, type: transform, "
+    "set: {a: '{{ bills.data[item].amount }}'}}]}",
+    "a parallel around": "{id: p, type: parallel, on_error: continue, branches: {a: [{id: x, type: transform, "
+    "set: {a: '{{ bills.data[0].amount }}'}}], b: [{id: y, type: transform, set: {n: 1}}]}}",
+}
+
+
+@pytest.mark.parametrize("reader", READS)
+def test_no_on_error_goes_on_after_a_lost_file(stage, reader: str) -> None:
+    """Nor is more than one resume needed, once it is back."""
+    billed(stage)
+    text = f"""\
+name: read
+nodes:
+  - {{id: bills, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}}
+  - {{id: ask, type: human, message: fine, approvers: [ann]}}
+  - {READS[reader]}
+  - {{id: pay, {PAY}, params: {{amount: 5, currency: usd}}}}
+"""
+    stage.start(text)
+    file = stored_file(stage)
+    content = file.read_bytes()
+    harmed(file, "changed")
+    stage.decide()
+    failed = stage.resume()
+    assert (failed.state, "put the file back" in stage.error(failed)) == (RunState.FAILED, True), stage.error(failed)
+    assert stage.till.amounts.count(5) == 0
+    file.write_bytes(content)
+    assert stage.resume().state is RunState.DONE
+    assert stage.till.amounts.count(5) == 1
+
+
+def test_parts_that_met_the_loss_too_are_asked_again_by_one_resume(stage) -> None:
+    billed(stage)
+    text = """\
+name: parts
+nodes:
+  - {id: bills, type: connector, connector: fake, connection: till, tool: list-payments, paginate: all}
+  - id: l
+    type: loop
+    for_each: [0, 1]
+    concurrency: 2
+    nodes:
+      - {id: ask, type: human, message: "fine {{ item }}", approvers: [ann]}
+      - {id: x, type: transform, set: {a: "{{ bills.data[item].amount }}"}}
+  - {id: out, type: transform, set: {n: "{{ l.count }}"}}
+"""
+    assert stage.start(text).state is RunState.WAITING
+    file = stored_file(stage)
+    content = file.read_bytes()
+    file.unlink()
+    for asked in stage.host.records.approvals.list(state="pending"):
+        stage.host.records.approvals.decide(asked.id, "approved", who="ann")
+    assert stage.resume().state is RunState.FAILED
+    file.write_bytes(content)
+    assert stage.resume().output["value"] == {"n": 2}
+
+
 USES = {
     "by number": "{{ bills.data[0].amount }}",
     "the first": "{{ (bills.data | first).amount }}",

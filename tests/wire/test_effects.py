@@ -157,6 +157,7 @@ JUDGED = [
     ("POST /v1/invoices/{invoice}/add_lines", {"lines": []}, M),
     ("POST /v1/invoices/{invoice}/update_lines", {"lines": []}, M),
     ("POST /v1/invoices/{invoice}/lines/{line_item_id}", {"amount": 5}, M),
+    ("POST /v1/invoices/{invoice}/lines/{line_item_id}", {"metadata": {"a": "b"}}, W),
     ("POST /v1/subscriptions", {"customer": "cus_1"}, M),
     ("POST /v1/subscriptions/{subscription_exposed_id}", {"metadata": {"a": "b"}}, W),
     ("POST /v1/subscriptions/{subscription_exposed_id}", {"cancel_at_period_end": True}, W),

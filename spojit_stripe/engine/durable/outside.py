@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "steps_of",
 ]
 
+_LAST_STEP: Final = 2**31 - 1
 SERIALIZER: Final = DBOSPortableJSONSerializer()
 
 
@@ -114,15 +115,23 @@ def end_of(status: WorkflowStatus) -> End | None:
     return End("broken", redact_text(" ".join(str(status.error).split())))
 
 
-def rewind(url: str, run_id: str, points: Sequence[tuple[str, int]]) -> None:
+def rewind(
+    url: str, run_id: str, points: Sequence[tuple[str, int]], *, is_stale: Callable[[JsonValue], bool] | None = None
+) -> None:
     """Wind ended workflows back, each to just before the step of that number, in the order given.
 
     Children come before their parent, for a parent that goes on asks them at once. What was
-    cancelled is taken up where it stood, and what a fault broke where the fault was. Raises
+    cancelled is taken up where it stood, and what a fault broke where the fault was. Of the other
+    children, those with a stale output are asked for it anew, with all their steps. Raises
     `ConfigurationError`.
     """
     with _client(url) as client:
         family = _family(client, run_id)
+        if is_stale is not None:
+            there = client.list_workflows(workflow_id_prefix=f"{run_id}/", status="SUCCESS", load_input=False)
+            named = {address for address, _ in points}
+            stale = [one.workflow_id for one in there if one.workflow_id not in named and is_stale(one.output)]
+            points = [*((address, _LAST_STEP) for address in sorted(stale, key=len, reverse=True)), *points]
         ended = {one.workflow_id for one in family if one.status in ("SUCCESS", "ERROR")}
         for address, step in points:
             if address in ended:  # else a process that died meanwhile had wound it back already

@@ -68,6 +68,7 @@ _NOTES = frozenset(("expand", "metadata", "description"))
 QUIET: Final[Mapping[str, frozenset[str]]] = {
     "POST /v1/subscriptions/{subscription_exposed_id}": _NOTES | {"cancel_at_period_end", "cancellation_details"},
     "POST /v1/invoiceitems/{invoiceitem}": _NOTES,
+    "POST /v1/invoices/{invoice}/lines/{line_item_id}": _NOTES,
     "POST /v1/subscription_items/{item}": frozenset(("expand", "metadata")),
     "POST /v1/subscription_schedules/{schedule}": frozenset(("expand", "metadata")),
     "POST /v2/money_management/payout_intents/{id}": frozenset(("description", "metadata")),
