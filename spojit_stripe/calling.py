@@ -22,7 +22,7 @@ from spojit_stripe.session import Session
 from spojit_stripe.steps import Steps
 from spojit_stripe.values import Done, Failed, JsonObject, JsonValue, Meta, Outcome, Planned, Position, ToolCall
 
-__all__ = ["Reply", "Tell", "approval_topic", "call_in_steps", "outcome_in_time", "reply_of"]
+__all__ = ["Reply", "Tell", "approval_topic", "call_in_steps", "is_ours", "outcome_in_time", "reply_of"]
 
 Tell: TypeAlias = Callable[[str, JsonObject], None]
 """Hears what happens, as it happens: a kind and its facts. Never needed for what is done next."""
@@ -153,25 +153,38 @@ async def outcome_in_time(
     progress: Progress | None = None,
     sink: Sink | None = None,
 ) -> Outcome:
-    """`run_tool`, ended after `seconds`. A write that was sent by then is told by its ledger row."""
+    """`run_tool`, ended after `seconds`. A write that was sent by then is told by its ledger row.
+
+    So is one whose connector broke it off itself.
+    """
     ledger = session.records.ledger
     earlier = await asyncio.to_thread(ledger.at, at) if retried else None
     resume = earlier is not None and earlier.id in retried
+    timer = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with timer:
             return await run_tool(call, at=at, session=session, resume=resume, progress=progress, sink=sink)
-    except TimeoutError:
-        entry = await asyncio.to_thread(ledger.at, at)
+    except (TimeoutError, asyncio.CancelledError) as error:
+        if is_ours(error):
+            raise
+        how = f"did not end in {seconds:g} s" if timer.expired() else f"was broken off ({type(error).__name__})"
+    entry = await asyncio.to_thread(ledger.at, at)
     if entry is None or entry.state is State.UNSENT:
-        return Failed(error=UnavailableError(f"{call.tool} did not end in {seconds:g} s, and nothing took effect"))
+        return Failed(error=UnavailableError(f"{call.tool} {how}, and nothing took effect"))
     if entry.state is State.DONE:
         return Done(value=entry.result or {}, meta=entry.meta())
     if entry.state is State.FAILED:
         return Failed(error=entry.outcome_error, meta=entry.meta())
     return Failed(
         error=OutcomeUnknownError(
-            f"{call.tool} did not end in {seconds:g} s, and whether it took effect is unknown "
+            f"{call.tool} {how}, and whether it took effect is unknown "
             f"(ledger entry {entry.id}); resume the run to settle it"
         ),
         meta=Meta(ledger_id=entry.id),
     )
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether `error` cancels this very task; a connector or plug-in that waits for a cancelled one raises it too."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -2,7 +2,8 @@
 
 A plug-in is a module or object with functions of these names, marked with `hookimpl`, and
 named by an entry point of the group `spojit`. An implementation may take fewer arguments
-than its specification.
+than its specification. All are called without `await`, and get copies: what a plug-in changes
+in them is its own.
 """
 
 from __future__ import annotations

@@ -158,8 +158,15 @@ class ConnectorNode:
         """A node from what would stand in a workflow's YAML; `id` and `type` may be left out.
 
         Without a `host`, connections and state are found as the command line finds them. Raises
-        `InputError`, its `faults` all that is wrong with the form.
+        `InputError`, its `faults` all that is wrong with the form; `when` and `on_error` are the
+        host's to decide, and refused.
         """
+        for key in ("when", "on_error"):
+            if key in config:
+                raise InputError(
+                    f"{key}: is not decided by the node, but by the host that runs it; leave it out, and decide around "
+                    "`run` whether it runs and what follows its failure"
+                )
         host = host or Host()
         node = read_node({"id": "node", "type": "connector", **config}, host.vocabulary)
         if not isinstance(node, DirectNode | AgentNode):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
+from typing import cast
 
 import pluggy
 
 from spojit_stripe.connection import Connection, Policy
 from spojit_stripe.connector import BoundCall, Connector, Wire
 from spojit_stripe.errors import InputError, RefusedError
+from spojit_stripe.expressions.bounds import is_list, kind_of
+from spojit_stripe.jsonvalue import copied
 from spojit_stripe.pins import bind_pinned, fill_in, ids_in_path, keeps_pin
 from spojit_stripe.policy import Rules
 from spojit_stripe.records import Records
 from spojit_stripe.redact import redact_text
-from spojit_stripe.values import Outcome, Preview, RefuseTwins, Secret, ToolCall
+from spojit_stripe.values import Done, Outcome, Preview, RefuseTwins, Secret, ToolCall
 from spojit_stripe.words import nearest
 
 __all__ = ["Session"]
@@ -96,6 +99,8 @@ class Session:
         Raises `InputError` for a faulty call, `RefusedError` for a broken pin.
         """
         tool = self.connector.catalog.tool(call.tool)
+        _check_json("params", call.params)
+        _check_json("author_params", call.author_params)
         pins = self.rules.pins
         params = fill_in(tool, call.params, pins)
         reserved = tool.binding.author_only
@@ -123,7 +128,7 @@ class Session:
     def ask_plugins(self, preview: Preview) -> None:
         """Raise `RefusedError` where a plug-in vetoes, or fails to answer."""
         try:
-            reasons: list[str] = self._hooks.before_call(preview=preview)
+            reasons: list[str] = self._hooks.before_call(preview=_own(preview))
         except Exception as error:  # a broken guard must not open the gate
             raise RefusedError(f"a plug-in failed before the call, so it is denied: {_named(error)}") from None
         if reasons:
@@ -132,25 +137,62 @@ class Session:
     def tell_before_send(self, preview: Preview, ledger_id: int) -> None:
         """Raise `RefusedError` where a plug-in stops the send."""
         try:
-            self._hooks.before_send(preview=preview, ledger_id=ledger_id)
+            self._hooks.before_send(preview=_own(preview), ledger_id=ledger_id)
         except Exception as error:
             raise RefusedError(f"a plug-in stopped the call before it was sent: {_named(error)}") from None
 
     def tell_after_send(self, preview: Preview, ledger_id: int) -> tuple[str, ...]:
         """A plug-in's failure after the send is a warning: the answer must still be recorded."""
         try:
-            self._hooks.after_send(preview=preview, ledger_id=ledger_id)
+            self._hooks.after_send(preview=_own(preview), ledger_id=ledger_id)
         except Exception as error:
             return (f"a plug-in failed after the call was sent: {_named(error)}",)
         return ()
 
     def tell_after_call(self, preview: Preview, outcome: Outcome) -> tuple[str, ...]:
         """A plug-in's failure after the call is a warning: the outcome stands."""
+        if not self._hooks.after_call.get_hookimpls():  # a copy of a long list costs
+            return ()
         try:
-            self._hooks.after_call(preview=preview, outcome=outcome)
+            own = replace(outcome, value=copied(outcome.value)) if isinstance(outcome, Done) else outcome
+            self._hooks.after_call(preview=_own(preview), outcome=own)
         except Exception as error:
             return (f"a plug-in failed after the call: {_named(error)}",)
         return ()
+
+
+def _check_json(name: str, given: object) -> None:
+    """Everything behind this takes the types of a call at their word."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"{name}: is {kind_of(given)}, not an object")
+    fault = _no_json(cast("Mapping[object, object]", given), "")
+    if fault is not None:
+        raise InputError(fault)
+
+
+def _no_json(value: object, where: str) -> str | None:
+    """What in a value is no JSON, in one line."""
+    if value is None or isinstance(value, str | int | float):
+        return None
+    if isinstance(value, Mapping):
+        for key, inner in cast("Mapping[object, object]", value).items():
+            if not isinstance(key, str):
+                return f"{where or 'params'}: has a key that is {kind_of(key)}; keys are text"
+            fault = _no_json(inner, f"{where}.{key}" if where else key)
+            if fault is not None:
+                return fault
+        return None
+    if isinstance(value, list | tuple):
+        items = enumerate(cast("Sequence[object]", value))
+        return next((fault for place, one in items if (fault := _no_json(one, f"{where}[{place}]"))), None)
+    if is_list(value):
+        return f"{where}: is a list of {len(value):,} that is kept in a file, which no call takes; give a shorter one"
+    return f"{where}: is {kind_of(value)}, which is no JSON value; give text, a number, a list or an object"
+
+
+def _own(preview: Preview) -> Preview:
+    """For one call of a hook: what it changes reaches neither what is sent nor what the next one sees."""
+    return replace(preview, params=copied(preview.params), context=copied({**preview.context}))
 
 
 def _named(error: Exception) -> str:

@@ -162,6 +162,50 @@ def test_time_ends_a_read_and_never_a_write_that_was_sent(bench: Workbench, wire
     assert "whether it took effect is unknown (ledger entry 2); resume the run to settle it" in unknown.message
 
 
+@pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_a_connector_that_breaks_off_by_itself_is_told_by_its_ledger_row(
+    bench: Workbench, wire: FakeWire, error: type[BaseException], timeout: float | None
+) -> None:
+    """It waited for a task that was cancelled, say: this one was not."""
+
+    async def breaks_off(sent: Sent) -> Any:
+        raise error
+
+    read = ToolCall(tool="get-payment", params={"payment": "pay_1"})
+    wire.will("GET /v1/payments/pay_1", breaks_off).will("POST /v1/payments", breaks_off, {"id": "pay_1"})
+    steps = Noted(bench.clock)
+    name = error.__name__
+    assert call(bench, steps, read, timeout=timeout).error.message == (
+        f"get-payment was broken off ({name}), and nothing took effect"
+    )
+    unknown = call(bench, steps, timeout=timeout).error
+    assert isinstance(unknown, OutcomeUnknownError)
+    assert f"was broken off ({name}), and whether it took effect is unknown (ledger entry 1)" in unknown.message
+    assert call(bench, steps, timeout=timeout).value["id"] == "pay_1"
+    assert len(set(wire.keys)) == 1
+
+
+def test_whoever_cancels_a_call_cancels_it(bench: Workbench, wire: FakeWire) -> None:
+    async def hang(sent: Sent) -> Any:
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        async with bench.session() as session:
+            read = ToolCall(tool="get-payment", params={"payment": "pay_1"})
+            task = asyncio.ensure_future(
+                call_in_steps(read, at=AT, session=session, steps=Noted(bench.clock), name="pay")
+            )
+            while not wire.sent:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    wire.will("GET /v1/payments/pay_1", hang)
+    asyncio.run(work())
+
+
 def test_only_a_retried_entry_is_tried_anew(bench: Workbench, wire: FakeWire, tmp_path: Path) -> None:
     wire.will("POST /v1/payments", DeclinedError("declined"), {"id": "pay_1"})
     assert call(bench, Noted(bench.clock)).kind == "failed"

@@ -646,6 +646,21 @@ def test_filters_of_plugins() -> None:
     assert value("{{ [1, 2] | sum }}", filters={"sum": shout}) == 3
 
 
+def test_a_filter_of_a_plug_in_changes_nothing_but_its_own() -> None:
+    """What it changes in place would stay changed until the run is resumed, and be as it was then."""
+
+    def taxed(order, *, by):
+        by["rate"] += 1
+        order["lines"].append(by["rate"])
+        order["amount"] += 100
+        return order
+
+    order = {"amount": 500, "lines": [1], "by": {"rate": 7}}
+    found = value("{{ input | taxed(by=input.by) }}", filters={"taxed": taxed}, scope={"input": order})
+    assert found == {"amount": 600, "lines": [1, 8], "by": {"rate": 7}}
+    assert order == {"amount": 500, "lines": [1], "by": {"rate": 7}}
+
+
 # Whatever is written, and whatever the data
 
 PIECES = st.sampled_from(

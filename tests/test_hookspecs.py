@@ -9,20 +9,21 @@ import re
 import types
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spojit_stripe import hookspecs
 from spojit_stripe.data import ArtifactStore
 from spojit_stripe.engine import Bundle, RunContext, Watch, tasks_of
-from spojit_stripe.errors import ConfigurationError, RefusedError
+from spojit_stripe.errors import ConfigurationError, InvalidRequestError, RefusedError
 from spojit_stripe.hookspecs import GROUP
 from spojit_stripe.host import Host, plugin_manager
 from spojit_stripe.node import Sessions
 from spojit_stripe.steps import InProcessSteps
 from spojit_stripe.testing import FakeConnector, FakeWire, Workbench
 from spojit_stripe.values import Done, Failed, ToolCall
-from spojit_stripe.workflow import NodeType, check_workflow, load_workflow
+from spojit_stripe.workflow import NodeContext, NodeType, check_workflow, load_workflow
 
 DOCS = Path(__file__).parents[1] / "docs" / "plugins.md"
 HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, f"{GROUP}_spec")]
@@ -133,7 +134,36 @@ def test_the_example_of_another_host_runs(tmp_path: Path, wire: FakeWire) -> Non
     plugin.register_connectors = hookspecs.hookimpl(lambda: [FakeConnector(wire)])
     wire.will("GET /v1/payments/pay_7", {"id": "pay_7", "amount": 5})
     with Host(connections=file, state=tmp_path / "state", plugins=[plugin]) as host:
-        assert asyncio.run(example(2).look(host, "pay_7")) == {"id": "pay_7", "amount": 5}
+        assert asyncio.run(example(3).look(host, "pay_7")) == {"id": "pay_7", "amount": 5}
+
+
+def test_the_example_of_a_node_type_that_calls_a_tool_runs(tmp_path: Path, wire: FakeWire) -> None:
+    """Its call stands in the ledger, at the node's place; a new attempt is made where that is allowed."""
+    wire.will("POST /v1/notes", InvalidRequestError("not today"), {"id": "note_1"})
+    thank = example(2).thank
+    with Workbench(tmp_path / "state", FakeConnector(wire)) as bench:
+
+        async def run(*, resume: bool) -> Any:
+            async with bench.session() as session:
+                context = NodeContext(
+                    run_id="r",
+                    path="thanks",
+                    indexes=(2,),
+                    key="k",
+                    now=1,
+                    session=lambda name: {"shop": session}[name],
+                    resume=resume,
+                )
+                return await thank({"text": "Thank you"}, context)
+
+        for _ in range(2):
+            with pytest.raises(InvalidRequestError, match="not today"):
+                asyncio.run(run(resume=False))
+        assert asyncio.run(run(resume=True)) == {"id": "note_1"}
+        assert [(one.node, one.indexes, one.generation) for one in bench.entries()] == [
+            ("thanks", "2", 0),
+            ("thanks", "2", 1),
+        ]
 
 
 @pytest.mark.parametrize("name", ["loop", "stripe-loop"])
@@ -156,7 +186,7 @@ def test_two_plug_ins_can_not_offer_the_same_name(tmp_path: Path) -> None:
     plugins = []
     for number in range(2):
         plugin = types.ModuleType(f"filters{number}")
-        plugin.register_filters = hookspecs.hookimpl(lambda: {"sku": str})
+        plugin.register_filters = hookspecs.hookimpl(lambda: {"sku": lambda value: value})
         plugins.append(plugin)
     with (
         Host(state=tmp_path / "state", plugins=plugins) as host,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from spojit_stripe.host import Host, plugin_manager
 from spojit_stripe.plugin import register_secret_resolvers
 from spojit_stripe.testing import FakeClock, FakeConnector, FakeWire
 from spojit_stripe.values import Done, Position, ToolCall, Writes
+from spojit_stripe.workflow import NodeType
 from spojit_stripe.yamlfile import parse
 
 
@@ -115,6 +117,104 @@ def test_a_plug_in_that_cannot_be_loaded_is_named_without_its_secrets() -> None:
         plugin_manager([register_secret_resolvers, register_secret_resolvers])
 
 
+class Waits:
+    """Hooks as somebody writes them who lives in async code."""
+
+    @hookimpl
+    async def before_send(self, preview) -> None:  # type: ignore[no-untyped-def]
+        raise AssertionError
+
+
+class Streams:
+    @hookimpl
+    async def after_call(self, outcome):  # type: ignore[no-untyped-def]
+        yield outcome
+
+
+class Yields:
+    @hookimpl
+    def before_send(self, preview):  # type: ignore[no-untyped-def]
+        yield
+
+
+@pytest.mark.parametrize(
+    ("plugin", "line"),
+    [
+        (Waits(), "plug-in 'Waits': its before_send is `async def`, which is never awaited here; write `def`"),
+        (Streams(), "plug-in 'Streams': its after_call is `async def`"),
+        (Yields(), "plug-in 'Yields': its before_send is a generator"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_hook_that_would_never_run_is_refused(plugin: object, line: str) -> None:
+    with pytest.raises(ConfigurationError, match=line):
+        plugin_manager([plugin])
+
+
+def test_a_wrapper_of_hooks_is_none_that_never_runs(tmp_path: Path) -> None:
+    class Wraps:
+        @hookimpl(wrapper=True)
+        def register_connectors(self):  # type: ignore[no-untyped-def]
+            offered = yield
+            return [[*some] for some in offered]
+
+    assert sorted(host(tmp_path, "x", Wraps()).connectors) == ["fake", "stripe"]
+
+
+# What plug-ins offer
+
+
+async def run(_fields, _context):  # type: ignore[no-untyped-def]
+    raise AssertionError
+
+
+def kind(**fields: object) -> NodeType:
+    return NodeType(**{"name": "chat", "schema": {}, "run": run, **fields})  # type: ignore[arg-type]
+
+
+def fails_to_register() -> object:
+    raise ImportError("no module named acme")
+
+
+@pytest.mark.parametrize(
+    ("hook", "offered", "line"),
+    [
+        ("register_filters", {"f": int}, "filter 'f' is a built-in that does not tell what it takes; wrap it"),
+        ("register_filters", {"f": None}, "filter 'f' is null, not a function"),
+        ("register_filters", {"f": "upper"}, "filter 'f' is text, not a function"),
+        ("register_filters", {1: len}, "the name of a filter is an integer, not text"),
+        ("register_filters", [len], "register_filters gives a list, not a dict of functions by their names"),
+        ("register_filters", {"omit": lambda value: value}, "a plug-in offers a filter 'omit', which is built in"),
+        ("register_node_types", kind(), "register_node_types gives a NodeType, not a list of NodeType"),
+        ("register_node_types", {"chat": kind()}, "register_node_types gives an object, not a list of NodeType"),
+        ("register_node_types", [NodeType], "register_node_types gives a list with a type, which is no NodeType"),
+        ("register_node_types", [kind(name=5)], "the name of a node type is an integer, not text"),
+        ("register_node_types", [kind(schema=None)], "node type 'chat': its schema is null, not an object"),
+        ("register_node_types", [kind(run=None)], "node type 'chat': its `run` or `faults` is no function"),
+        ("register_node_types", [kind(faults="no")], "node type 'chat': its `run` or `faults` is no function"),
+        ("register_node_types", fails_to_register, "register_node_types failed: ImportError: no module named acme"),
+        ("register_connectors", FakeConnector(), "register_connectors gives FakeConnector, not a list of connectors"),
+        ("register_connectors", [FakeConnector], "register_connectors gives a list with .*, which is no connector"),
+        ("register_connectors", [None], "register_connectors gives a list with None, which is no connector"),
+        ("register_secret_resolvers", [len], "register_secret_resolvers gives list, not a dict of functions"),
+        (
+            "register_secret_resolvers",
+            {"v": "x"},
+            "register_secret_resolvers gives 'v', which is no name of a function",
+        ),
+    ],
+)
+def test_what_a_plug_in_offers_wrongly_is_told_with_its_name(
+    tmp_path: Path, hook: str, offered: object, line: str
+) -> None:
+    plugin = types.ModuleType("acme")
+    setattr(plugin, hook, hookimpl(offered if offered is fails_to_register else lambda: offered))  # type: ignore[arg-type]
+    opened = host(tmp_path, "${v:x}", plugin)
+    name = "" if "built in;" in line or "omit" in line else "plug-in 'acme': "
+    with pytest.raises(ConfigurationError, match=name + line):
+        _ = (opened.connectors, opened.vocabulary, opened.secret(opened.connections.get("a")))
+
+
 # Secrets
 
 
@@ -162,7 +262,9 @@ def fails_politely(_name: str) -> str:
         ("${flie:x}", None, "unknown scheme; did you mean 'file'?; there are: env, file"),
         ("${vault:x}", Offers(vault=fails), "the resolver failed (ValueError)"),
         ("${vault:x}", Offers(vault=fails_politely), "no entry; tried sk_live_***"),
-        ("${vault:x}", Offers(vault=lambda _name: 5), "the resolver failed (AttributeError)"),  # type: ignore[arg-type,return-value]
+        ("${vault:x}", Offers(vault=lambda _name: 5), "the resolver gave int instead of text"),  # type: ignore[arg-type,return-value]
+        ("${vault:x}", Offers(vault=lambda _name: b"fk_1234567890abcdef"), "the resolver gave bytes instead of text"),  # type: ignore[arg-type,return-value]
+        ("${vault:x}", Offers(vault=lambda _name: None), "the resolver gave NoneType instead of text"),  # type: ignore[arg-type,return-value]
         ("${env:X}", Offers(env=fails), "two plug-ins offer a secret resolver 'env'"),
     ],
 )

@@ -76,6 +76,8 @@ def test_where_it_stands_makes_the_key_and_what_it_is_given_does_not(host: Host,
         ({**PAY, "type": "transform", "set": {}}, {}, (InputError, "unknown key 'connector'")),
         ({"connector": "fake"}, {}, (InputError, "connection")),
         ({**PAY, "parms": {}}, {}, (InputError, "unknown key 'parms'.*did you mean 'params'")),
+        ({**PAY, "when": False}, {"n": 5}, (InputError, "when: is not decided by the node, but by the host")),
+        ({**PAY, "on_error": "continue"}, {"n": 5}, (InputError, "on_error: is not decided by the node")),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_sent(host: Host, wire: FakeWire, config, inputs, error) -> None:

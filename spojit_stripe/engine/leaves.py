@@ -6,11 +6,10 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from spojit_stripe.calling import approval_topic
-from spojit_stripe.catalog.check import Checker
+from spojit_stripe.calling import approval_topic, is_ours
 from spojit_stripe.connection import Policy
 from spojit_stripe.data import SqlLimits, StoredList, Table, run_sql
 from spojit_stripe.engine.context import RunContext
@@ -18,11 +17,12 @@ from spojit_stripe.engine.frames import Frame
 from spojit_stripe.engine.scope import refuse_handles
 from spojit_stripe.errors import InputError, RefusedError, SpojitError, error_from_record
 from spojit_stripe.expressions.bounds import is_list, is_object, kind_of
+from spojit_stripe.jsonvalue import copied
 from spojit_stripe.node import ConnectorNode, PlannedCall, Where
-from spojit_stripe.records import key_of
+from spojit_stripe.records import Entry, State, key_of
 from spojit_stripe.redact import redact, redact_object, redact_text
 from spojit_stripe.steps import Steps
-from spojit_stripe.values import JsonObject, JsonValue
+from spojit_stripe.values import JsonObject, JsonValue, Position
 from spojit_stripe.workflow import (
     AgentNode,
     DirectNode,
@@ -229,6 +229,9 @@ class Leaves:
             found = approvals.get(approval_id)
             return {"state": found.state, "by": found.decided_by, "at": found.decided, "reason": found.note}
 
+        async def lapse() -> JsonValue:
+            return approvals.lapse(approval_id)
+
         waited = False
         while True:
             seen = cast("JsonObject", await self._recorded(f"{name} decision", look))
@@ -241,6 +244,8 @@ class Leaves:
                 }
             left = cast("int", asked["expires"]) - await self.steps.now()
             if left <= 0 or (waited and seen["state"] != "pending"):
+                if seen["state"] == "pending" and not await self._recorded(f"{name} lapse", lapse):
+                    continue  # decided in between
                 raise RefusedError(f"nobody decided {approval_id} in time; resume the run to ask again")
             self.run.watch.waits(trail, {**asked, "reason": question["message"]})
             await self.steps.wait(approval_topic(approval_id), timeout=float(left))
@@ -265,26 +270,54 @@ class Leaves:
             fields = cast("JsonObject", node.fields.render(scope, now=frame.now, where=node.kind, allow_null=True))
             _check_fields(kind, fields)
             try:
-                value = await kind.run(fields, context)
+                resume = await asyncio.to_thread(self._may_be_tried_anew, at)
+                value = await kind.run(copied(fields), replace(context, resume=resume))
             except SpojitError:
                 raise
-            except Exception as error:  # a plug-in is anybody's code
+            except (Exception, asyncio.CancelledError) as error:  # a plug-in is anybody's code
+                if is_ours(error):
+                    raise
                 told = redact_text(f"node type {node.kind!r} failed: {type(error).__name__}: {error}")
-                raise RefusedError(told) from None
+                raise RefusedError(told.rstrip(": ")) from None
             given = redact(_json_of(value, node.kind))
             refuse_handles(given, f"what node type {node.kind!r} gave")
             return self.run.recorded(given, self._prefix(node, frame))
 
         return await self._recorded(frame.child(node.id), work)
 
+    def _may_be_tried_anew(self, at: Position) -> bool:
+        """Whether a person chose to try again all that failed of the calls that a plug-in's node made.
+
+        Asked each time that it runs: what has failed since then was not chosen.
+        """
+        retried = self.run.retried
+        if not retried:
+            return False
+        ledger = self.run.host.records.ledger
+        failed = ledger.entries(run_id=at.run_id, state=State.FAILED, writes_only=True)
+        places = {place for place in map(_place_of, failed) if _is_inside(place, at)}
+        newest = [entry for entry in map(ledger.at, places) if entry is not None and entry.state is State.FAILED]
+        return bool(newest) and retried.issuperset(entry.id for entry in newest)
+
     def _prefix(self, node: Node, frame: Frame) -> str:
         return self.run.prefix(f"{frame.trail}{node.id}")
+
+
+def _place_of(entry: Entry) -> Position:
+    indexes = tuple(int(one) for one in entry.indexes.split("/") if one)
+    return Position(run_id=entry.run_id, node=entry.node, indexes=indexes, ordinal=entry.ordinal)
+
+
+def _is_inside(call: Position, node: Position) -> bool:
+    """Whether a call is one of a node's own: at its place, or at one that it made of it."""
+    inside = call.node == node.node or call.node.startswith(f"{node.node}/")
+    return inside and call.indexes[: len(node.indexes)] == node.indexes
 
 
 def _check_fields(kind: NodeType, fields: JsonObject) -> None:
     """What the templates gave, held against the type's schema; a stored list counts as a list."""
     plain: JsonObject = {name: [] if isinstance(value, StoredList) else value for name, value in fields.items()}
-    faults = Checker(f"node type {kind.name!r}", {**kind.schema, "additionalProperties": False}).faults(plain)
+    faults = kind.key_faults(plain)
     if faults:
         raise InputError(faults[0], faults=faults)
 
@@ -292,7 +325,13 @@ def _check_fields(kind: NodeType, fields: JsonObject) -> None:
 def _json_of(value: object, kind: str) -> JsonValue:
     """What a plug-in's node gave, as it is after it was recorded. Raises `RefusedError` for what is no JSON."""
     try:
-        return cast("JsonValue", json.loads(json.dumps(value, allow_nan=False)))
+        text = json.dumps(value, allow_nan=False)
+        found = cast("JsonValue", json.loads(text))
+        if "\\ud" in text:  # half a character, or the two of a whole one
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise RefusedError(f"node type {kind!r} gave a text with half a character, which is no JSON") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise RefusedError(f"node type {kind!r} gave what is no JSON: {error}") from None
 

@@ -25,6 +25,7 @@ from spojit_stripe.expressions import operators
 from spojit_stripe.expressions.bounds import check_number, check_text, listed, plain, shown_name
 from spojit_stripe.expressions.filters import FILTERS, FUNCTIONS, TESTS, Filter, signature
 from spojit_stripe.expressions.reading import Reference, find, member
+from spojit_stripe.jsonvalue import copied
 from spojit_stripe.values import JsonValue
 from spojit_stripe.words import nearest
 
@@ -85,8 +86,10 @@ def _guarded(name: str, filter_: Filter) -> Filter:
         return filter_
 
     def foreign(*args: Any, **kwargs: Any) -> JsonValue:
+        # Copies: what a filter changes in place would change recorded outputs, and only until the run is resumed.
+        own = {word: copied(value) for word, value in kwargs.items()}
         try:
-            return plain(filter_(*args, **kwargs))
+            return plain(filter_(*map(copied, args), **own))
         except SpojitError as error:
             raise InputError(f"{name}: {error.message}") from None
         except Exception as error:  # a plug-in's filter may raise anything

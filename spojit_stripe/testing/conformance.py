@@ -27,7 +27,7 @@ from spojit_stripe.errors import InputError, SpojitError
 from spojit_stripe.testing.bench import Workbench
 from spojit_stripe.testing.fake_wire import FakeWire, listing_of
 from spojit_stripe.testing.samples import sample_params
-from spojit_stripe.values import Assessment, Done, Effect, JsonObject, Params, Secret, ToolCall
+from spojit_stripe.values import Assessment, Done, Effect, JsonObject, JsonValue, Params, Secret, ToolCall
 
 __all__ = ["Case", "cases", "check_connector"]
 
@@ -97,6 +97,10 @@ def has_valid_schemas(_connector: Connector, tool: Tool, _call: ToolCall) -> Non
 
 def binds_its_smallest_call(connector: Connector, tool: Tool, call: ToolCall) -> None:
     bound = _bind(connector, call)
+    given = json.dumps(dict(call.params))
+    with Workbench(Path("never-made"), connector) as bench:  # not through a session, which hands over its own dict
+        connector.bind(tool, call, bench.connection())
+    assert json.dumps(dict(call.params)) == given, "binding must leave the call as it is"
     assert bound.tool == tool.name
     assert bound.request.path.startswith("/"), f"{bound.request.path!r} is no absolute path"
     if not tool.binding.raw:
@@ -131,7 +135,9 @@ def assesses_without_sending(connector: Connector, tool: Tool, call: ToolCall) -
     if bound.effect is Effect.READ:
         return
     read_methods: list[str] = []
+    before = json.dumps(bound.request.params)
     assessment = asyncio.run(_assess(connector, bound, read_methods))
+    assert json.dumps(bound.request.params) == before, "assessing must leave the call as it is"
     assert set(read_methods) <= {"GET"}, f"an assessment only reads, not {read_methods}"
     if assessment is None:
         return  # it needs an object that a fake service can't know
@@ -139,6 +145,8 @@ def assesses_without_sending(connector: Connector, tool: Tool, call: ToolCall) -
     assert assessment.operation == bound.operation
     missing = bound.request.params.keys() - assessment.params.keys()
     assert not missing, f"the assessment drops {', '.join(missing)}"
+    changed = _changed(bound.request.params, assessment.params)
+    assert not changed, f"the assessment changes {', '.join(changed)}: what is sent is what was asked for"
     if assessment.amount is not None:
         assert type(assessment.amount.amount) is int, "an amount is an integer of minor units"
         currency = assessment.amount.currency
@@ -228,6 +236,10 @@ def stamps_the_same_every_time(connector: Connector, tool: Tool, call: ToolCall)
     assert json.dumps(bound.request.params) == before, "stamping must leave the call as it is"
     assert stamped == (_KEY in json.dumps(first)), "stamped or not, and the parameters say otherwise"
     assert first.keys() >= bound.request.params.keys(), "stamping drops parameters"
+    changed = _changed(bound.request.params, first)
+    assert not changed, f"stamping changes {', '.join(changed)}: it only adds the key"
+    added = [name for name in first.keys() - bound.request.params.keys() if _KEY not in json.dumps(first[name])]
+    assert not added, f"stamping adds {', '.join(added)}: it only adds the key"
 
 
 _RULES: tuple[_Rule, ...] = (
@@ -262,6 +274,17 @@ def _properties(schema: JsonObject) -> JsonObject:
         for branch in cast("list[JsonObject]", schema.get(name, [])):
             found |= _properties(branch)
     return found
+
+
+def _changed(asked: JsonObject, sent: JsonObject) -> list[str]:
+    """The parameters that were asked for with another value; an object may have got more inside."""
+    return [name for name in asked if not _holds(sent[name], asked[name])]
+
+
+def _holds(sent: JsonValue, asked: JsonValue) -> bool:
+    if isinstance(sent, dict) and isinstance(asked, dict):
+        return all(name in sent and _holds(sent[name], value) for name, value in asked.items())
+    return json.dumps(sent) == json.dumps(asked)  # true is no 1
 
 
 def _bind(connector: Connector, call: ToolCall) -> BoundCall:

@@ -241,7 +241,7 @@ class _Walker:
             self._report.warn(
                 path,
                 f"{reference}: node {name!r} may not have failed, and errors has no {name!r} then",
-                f"give this node when: \"{{{{ {name!r} in errors }}}}\"",
+                f'give this node when: "{{{{ {name!r} in errors }}}}"',
             )
 
     def _comes_by_anyway(self, node: Node) -> bool:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -118,6 +118,37 @@ class Drops(FakeConnector):
         return replace(await super().assess(bound, read), params={})
 
 
+class PaysMore(FakeConnector):
+    async def assess(self, bound: BoundCall, read: Read) -> Assessment:
+        found = await super().assess(bound, read)
+        return replace(found, params={**found.params, "amount": 99_999} if "amount" in found.params else found.params)
+
+
+class AssessesInPlace(FakeConnector):
+    async def assess(self, bound: BoundCall, read: Read) -> Assessment:
+        bound.request.params["amount"] = 99_999
+        return await super().assess(bound, read)
+
+
+class BindsInPlace(FakeConnector):
+    def bind(self, tool: Tool, call: ToolCall, connection: Connection) -> BoundCall:
+        if "amount" in call.params:
+            cast("JsonObject", call.params)["amount"] = 99_999
+        return super().bind(tool, call, connection)
+
+
+class StampsMore(FakeConnector):
+    def stamp(self, bound: BoundCall, params: JsonObject, key: str) -> tuple[JsonObject, bool]:
+        found, stamped = super().stamp(bound, params, key)
+        return ({**found, "amount": 99_999} if "amount" in found else found), stamped
+
+
+class StampsAmounts(FakeConnector):
+    def stamp(self, bound: BoundCall, params: JsonObject, key: str) -> tuple[JsonObject, bool]:
+        found, stamped = super().stamp(bound, params, key)
+        return {"amount": 99_999, **found}, stamped
+
+
 class StampsAnew(FakeConnector):
     count = 0
 
@@ -139,6 +170,11 @@ class StampsAnew(FakeConnector):
         (Shouts(), "make-payment", "assesses_without_sending"),
         (Downgrades(), "make-payment", "assesses_without_sending"),
         (Drops(), "make-payment", "assesses_without_sending"),
+        (PaysMore(), "make-payment", "assesses_without_sending: AssertionError: the assessment changes amount"),
+        (AssessesInPlace(), "make-payment", "assesses_without_sending: AssertionError: assessing must leave"),
+        (BindsInPlace(), "make-payment", "binds_its_smallest_call: AssertionError: binding must leave"),
+        (StampsMore(), "make-payment", "stamps_the_same_every_time: AssertionError: stamping changes amount"),
+        (StampsAmounts(), "give-back", "stamps_the_same_every_time: AssertionError: stamping adds amount"),
         (StampsAnew(), "make-payment", "stamps_the_same_every_time"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, FakeConnector) else value,

@@ -120,6 +120,45 @@ def test_a_node_type_says_of_its_keys_what_a_schema_cannot() -> None:
         assert [str(fault) for fault in found] == lines
 
 
+def _fails(_fields: JsonObject) -> tuple[str, ...]:
+    raise KeyError("room")
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"faults": _fails}, "its `faults` failed: KeyError: 'room'"),
+        (
+            {"faults": lambda _fields: None},
+            "its `faults` gave None instead of a tuple of lines, empty where all is well",
+        ),
+        ({"faults": lambda _fields: "room: no"}, "its `faults` gave 'room: no' instead of a tuple of lines"),
+        ({"faults": lambda _fields: [5]}, r"its `faults` gave \[5\] instead of a tuple of lines"),
+        (
+            {"schema": {"properties": {"room": {"$ref": "#/$defs/gone"}}}},
+            "its schema is no JSON schema that can be used",
+        ),
+        ({"schema": {"properties": {"room": {"type": "text"}}}}, "its schema is no JSON schema that can be used"),
+    ],
+)
+def test_a_node_type_that_is_faulty_itself_is_told_by_its_name(fields: dict[str, Any], line: str) -> None:
+    kind = NodeType(**{"name": "chat", "schema": {"properties": ANY}, "run": _run, **fields})
+    with pytest.raises(ConfigurationError, match=f"^node type 'chat' of a plug-in: {line}") as raised:
+        read_workflow("name: x\nnodes: [{id: a, type: chat, room: r}]\n", "x.yaml", Vocabulary({"chat": kind}))
+    assert "\n" not in raised.value.message
+
+
+def test_what_looks_at_a_file_changes_nothing_in_it() -> None:
+    def meddles(fields: Any) -> tuple[str, ...]:
+        fields["room"].append("another")
+        return ()
+
+    kind = NodeType(name="chat", schema={"properties": ANY}, run=_run, faults=meddles)
+    fields: JsonObject = {"room": ["finance"]}
+    assert kind.own_faults(fields) == ()
+    assert fields == {"room": ["finance"]}
+
+
 def test_a_plug_ins_node_knows_its_kind_and_its_templates() -> None:
     text = 'name: x\nnodes: [{id: a, type: chat, room: finance, count: "{{ run.started_at }}"}]\n'
     (node,) = load_workflow(text, vocabulary=VOCABULARY).nodes
@@ -141,6 +180,7 @@ def test_without_the_plug_in_the_type_is_unknown() -> None:
     [
         ({"human": NodeType(name="human", schema=SCHEMA, run=_run)}, {}, "offers a node type 'human'"),
         ({}, {"money": str}, "offers a filter 'money'"),
+        ({}, {"omit": str}, "offers a filter 'omit'"),
     ],
 )
 def test_nothing_built_in_can_be_taken(types: dict[str, NodeType], filters: dict[str, Any], line: str) -> None:
