@@ -132,13 +132,17 @@ def state_from(text: str, where: str) -> State:
         return replace(
             state,
             history=History(**cast("JsonObject", history)) if history else None,  # type: ignore[arg-type]
-            # What is no id can't be asked for again.
-            failures={name: Failure(**one) for name, one in failures.items() if is_id(name)},  # type: ignore[arg-type]
+            failures={name: Failure(**one) for name, one in failures.items() if _can_be_asked_for(name, one)},  # type: ignore[arg-type]
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ConfigurationError(
             f"{where}: what the last sync left there can't be read; choose another destination"
         ) from None
+
+
+def _can_be_asked_for(name: str, failure: JsonObject) -> bool:
+    """Whether a failure is of an object with an id. An earlier version made a name of what was none, like null or 7."""
+    return is_id(name) and name != "None" and "an object came without an id: " not in str(failure["error"])
 
 
 class Destination(Protocol):
@@ -152,7 +156,10 @@ class Destination(Protocol):
         ...
 
     def peek(self, resource: Resource, identity: Identity) -> State:
-        """What is remembered, without opening, making or changing anything. Refuses what `opened` does."""
+        """What is remembered, without opening, making or changing anything. Refuses what `opened` does.
+
+        It takes a place that can only be read, also one with no room for every name.
+        """
         ...
 
     def prepare(self, resource: Resource, columns: Sequence[Column]) -> State:

@@ -35,16 +35,18 @@ _BATCH: Final = 500
 _MEMORY: Final = "256MB"
 _PRIVATE: Final = 0o600  # names and addresses of customers are in it
 _TYPES: Final[Mapping[Kind, str]] = {"text": "VARCHAR", "integer": "BIGINT", "boolean": "BOOLEAN", "json": "VARCHAR"}
-# What a column has no room for is null, as a cast alone would not have it: that rounds, or ends the whole merge.
+# Of a JSON value, what a column has room for; else null, as a cast alone would not have it: that rounds, takes text
+# for a number, or ends the whole merge.
 _FITTING: Final[Mapping[Kind, str]] = {
-    "text": "{0}",
-    "integer": "CASE WHEN regexp_full_match({0}, '-?[0-9]+') THEN TRY_CAST({0} AS BIGINT) END",
-    "boolean": "CASE {0} WHEN 'true' THEN true WHEN 'false' THEN false END",
+    "text": "CASE WHEN {0}::VARCHAR LIKE '\"%' THEN {0} ->> '$' END",
+    "integer": "CASE WHEN regexp_full_match({0}::VARCHAR, '-?[0-9]+') THEN TRY_CAST({0}::VARCHAR AS BIGINT) END",
+    "boolean": "CASE {0}::VARCHAR WHEN 'true' THEN true WHEN 'false' THEN false END",
 }
 _STAGED: Final = (
     "{n: 'BIGINT', id: 'VARCHAR', created: 'BIGINT', synced_at: 'BIGINT', deleted_at: 'BIGINT', digest: 'VARCHAR', "
     "gone: 'BOOLEAN', touch: 'BOOLEAN', object: 'VARCHAR'}"
 )
+_DIGEST: Final = "CASE WHEN id IN (SELECT id FROM misfits) THEN '' ELSE digest END"
 
 Found: TypeAlias = "tuple[str | int | None, ...]"
 
@@ -61,6 +63,7 @@ class ParquetFolder:
         self._columns: dict[str, tuple[Column, ...]] = {}
         self._lines: dict[str, int] = {}
         self._narrow: set[str] = set()
+        self._misfits: dict[str, list[str]] = {}
 
     # A run
 
@@ -136,20 +139,21 @@ class ParquetFolder:
         with suppress(FileNotFoundError):
             self._drafted(resource).unlink()
         if new:
-            self._note_misfits(resource, new)
+            self._note_misfits(resource, new, self._in_file(resource))
             self._narrow.add(resource.name)
+        if staged:  # perhaps by an earlier version, which knew fewer columns
+            self._note_misfits(resource, columns, self._last_staged(resource))
         self._columns[resource.name] = tuple(columns)
         self._lines[resource.name] = 0
         if staged:
             self.finish(resource)
         return self._state(resource)
 
-    def _note_misfits(self, resource: Resource, columns: Sequence[Column]) -> None:
-        """Remember what does not fit new columns, before the next merge makes it null there."""
+    def _note_misfits(self, resource: Resource, columns: Sequence[Column], source: str) -> None:
+        """Remember what does not fit columns that may be new, before the next merge makes it null there."""
         state = self._state(resource)
         with self._duck() as db:
-            path = _quoted(self._file(resource))
-            kept = db.execute(f"SELECT id, deleted_at, object FROM read_parquet('{path}') WHERE object IS NOT NULL")  # noqa: S608 # our own names
+            kept = db.execute(f"SELECT id, deleted_at, object FROM {source} WHERE object IS NOT NULL")  # noqa: S608 # our own names
             while found := cast("list[Found]", kept.fetchmany(_BATCH)):
                 misfits: dict[str, Failure] = {}
                 for name, deleted, text in found:
@@ -157,6 +161,7 @@ class ParquetFolder:
                     if fault is not None:
                         misfits[str(name)] = Failure(error=fault.message, deleted=cast("int | None", deleted))
                 state = failing(state, resource, misfits)
+                self._misfits.setdefault(resource.name, []).extend(misfits)
         self._entry(resource)["state"] = cast("JsonObject", json.loads(state_text(state)))
         self._write_manifest()
 
@@ -238,15 +243,18 @@ class ParquetFolder:
             self._staging(resource).unlink()
         self._lines[resource.name] = 0
         self._narrow.discard(resource.name)
+        self._misfits.pop(resource.name, None)
         return counts
 
     # Merging
 
     def _merge(self, db: duckdb.DuckDBPyConnection, resource: Resource) -> tuple[Counts, int]:
         """A new file of what was there and what was staged: of each object the state that was read last."""
-        self._view(db, "old", self._file(resource), f"read_parquet('{_quoted(self._file(resource))}')")
-        staged = f"read_json('{_quoted(self._staging(resource))}', format = 'newline_delimited', columns = {_STAGED})"
-        self._view(db, "staged", self._staging(resource), staged)
+        # What is read again replaces what did not fit, also where it is what was read before.
+        db.execute("CREATE TABLE misfits AS SELECT unnest(?::VARCHAR[]) AS id", [self._misfits.get(resource.name, [])])
+        old = f"(SELECT * REPLACE ({_DIGEST} AS digest) FROM {self._in_file(resource)})"  # noqa: S608 # our own names
+        self._view(db, "old", self._file(resource), old)
+        self._view(db, "staged", self._staging(resource), self._in_staging(resource))
         # Only keys are grouped; the objects themselves are streamed past them.
         db.execute(
             "CREATE TEMP TABLE last AS SELECT id,"
@@ -286,7 +294,7 @@ class ParquetFolder:
         )
         db.execute(
             f"COPY (SELECT id, {typed}, created, synced_at, deleted_at, digest, object FROM"  # noqa: S608 # our own names
-            f" (SELECT *, json_extract_string(object, {paths}) AS parts FROM ({sql})))"
+            f" (SELECT *, json_extract(object, {paths}) AS parts FROM ({sql})))"
             f" TO '{_quoted(self._drafted(resource))}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '16MB')"
         )
         found = _asked(db, "SELECT verdict, count(*) FROM verdicts GROUP BY verdict")
@@ -297,6 +305,21 @@ class ParquetFolder:
         path = _quoted(self._drafted(resource))
         rows = cast("int", _asked(db, f"SELECT count(*) FROM read_parquet('{path}')")[0][0])  # noqa: S608 # our own names
         return Counts(0, new, changed, deleted), rows
+
+    def _in_file(self, resource: Resource) -> str:
+        return f"read_parquet('{_quoted(self._file(resource))}')"
+
+    def _in_staging(self, resource: Resource) -> str:
+        return f"read_json('{_quoted(self._staging(resource))}', format = 'newline_delimited', columns = {_STAGED})"
+
+    def _last_staged(self, resource: Resource) -> str:
+        """Of each object the last state that waits, and when it was deleted, if that waits too."""
+        lines = self._in_staging(resource)
+        return (
+            f"(SELECT s.id, l.deleted_at, s.object FROM {lines} s JOIN"  # noqa: S608 # our own names
+            " (SELECT id, arg_max(n, (synced_at, n)) FILTER (NOT gone) AS n, max(deleted_at) AS deleted_at"
+            f" FROM {lines} GROUP BY id) l ON l.id = s.id AND l.n = s.n)"
+        )
 
     def _view(self, db: duckdb.DuckDBPyConnection, name: str, path: Path, source: str) -> None:
         if path.exists() and path.stat().st_size:
@@ -436,9 +459,9 @@ _SHAPES: Final = {
 
 
 def _taken(columns: Sequence[Column]) -> tuple[str, str]:
-    """The paths of typed columns in an object, and the columns made of the texts that they lead to.
+    """The paths of typed columns in an object, and the columns made of the JSON that they lead to.
 
-    All at once, because each look into an object parses it anew; and as text, never by way of a float.
+    All at once, because each look into an object parses it anew; and as JSON, never by way of a float.
     """
     paths: list[str] = []
     typed: list[str] = []
@@ -452,11 +475,10 @@ def _taken(columns: Sequence[Column]) -> tuple[str, str]:
             )
         else:
             paths.append(path)
-            taken = f"parts[{len(paths)}]"
+            taken = _FITTING[column.kind].format(f"parts[{len(paths)}]")
             if column.kind == "text":
                 paths.append(f"'$.\"{column.name}\".id'")
-                taken = f"coalesce(parts[{len(paths)}], {taken})"
-            taken = _FITTING[column.kind].format(taken)
+                taken = f"coalesce({_FITTING['text'].format(f'parts[{len(paths)}]')}, {taken})"
         typed.append(f'{taken} AS "{column.name}"')
     return f"[{', '.join(paths)}]", ", ".join(typed)
 

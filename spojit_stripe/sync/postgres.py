@@ -13,7 +13,7 @@ from spojit_stripe.redact import HIDDEN, printable, redact_text
 from spojit_stripe.sync.passwords import passwords_in
 from spojit_stripe.sync.rows import Cell
 from spojit_stripe.sync.tables import META, Found, Tables
-from spojit_stripe.sync.views import View
+from spojit_stripe.sync.views import TEXTS, View
 
 if TYPE_CHECKING:
     import psycopg
@@ -59,6 +59,12 @@ class PostgresTables(Tables):
     @contextmanager
     def _connected(self) -> Generator[None]:
         with self._explained(), self._connection() as db:
+            encoding = db.info.parameter_status("server_encoding")
+            if encoding not in _ENCODINGS:
+                raise ConfigurationError(
+                    f"{self.shown} is a database in {encoding}, which has no room for every name; "
+                    "choose one whose encoding is UTF8"
+                )
             self._open = db
             try:
                 schema, alone = self._ask(
@@ -87,12 +93,6 @@ class PostgresTables(Tables):
             client_encoding="UTF8",  # whatever PGCLIENTENCODING or the database has
         )
         try:
-            encoding = db.info.parameter_status("server_encoding")
-            if encoding not in _ENCODINGS:
-                raise ConfigurationError(
-                    f"{self.shown} is a database in {encoding}, which has no room for every name; "
-                    "choose one whose encoding is UTF8"
-                )
             # Else somebody's open transaction holds a run for ever, and all that queue behind it.
             db.execute(
                 "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
@@ -130,7 +130,7 @@ class PostgresTables(Tables):
 
     def _stranger(self, name: str, view: View) -> str | None:
         found = self._ask(
-            "SELECT c.relkind::text, a.attname::text FROM pg_class c"
+            "SELECT c.relkind::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c"
             " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.relname = ? AND n.nspname = current_schema() ORDER BY a.attnum",
@@ -138,8 +138,14 @@ class PostgresTables(Tables):
         )
         if not found:
             return None
-        columns = tuple(column for _, column in found)
-        is_ours = found[0][0] == "v" and columns[: len(view.columns)] == view.columns
+        columns = tuple(column for _, column, _ in found)
+        # The server replaces no view that has other types, or more columns.
+        is_ours = (
+            found[0][0] == "v"
+            and len(columns) >= len(view.columns)
+            and columns == (view.columns + view.added)[: len(columns)]
+            and all((kind == "text") == (column in TEXTS) for _, column, kind in found)
+        )
         return None if is_ours else _KINDS.get(str(found[0][0]), "relation")
 
     def _make_view(self, name: str, sql: str) -> None:
@@ -190,7 +196,9 @@ class PostgresTables(Tables):
 def _shown(host: str) -> str:
     """One host of a URL, which may name several. Raises `ValueError` where its port is none."""
     parts = urlsplit(f"//{host}")
-    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+    name = parts.hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    return f"{name}:{parts.port}" if parts.port else name
 
 
 def _marked(sql: str) -> bytes:

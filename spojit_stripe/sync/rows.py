@@ -152,10 +152,11 @@ def taken_from(
     """What new columns hold of an object that was kept before they were there; what does not fit is None, and told."""
     cells: list[Cell] = []
     fault: UnfitError | None = None
-    try:
+    value: JsonValue = None
+    with suppress(ValueError):
         value = json.loads(text)
-    except ValueError:
-        return [None] * len(columns), UnfitError(f"{resource.name} {identifier}: what is kept of it is no JSON")
+    if not isinstance(value, dict):
+        return [None] * len(columns), UnfitError(f"{resource.name} {identifier}: what is kept of it is no JSON object")
     for column in columns:
         try:
             cells.append(_cell(column, value, resource, identifier))

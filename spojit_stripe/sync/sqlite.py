@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ __all__ = ["SqliteTables", "alone", "scratch", "scratching"]
 
 _APPLICATION_ID: Final = 0x53505359  # "SPSY": tells our files from anybody else's
 _BUSY_SECONDS: Final = 30.0
+_ALONE: Final = "mode=ro&immutable=1"  # as if nobody else had the file: no locks, and nothing beside it
 
 
 class SqliteTables(Tables):
@@ -97,6 +98,11 @@ class SqliteTables(Tables):
         first = f"CREATE VIEW {name} AS {view.sql.splitlines()[0]}\n"
         return None if kind == "view" and str(sql).startswith(first) else str(kind)
 
+    def _make_index(self, name: str, of: str) -> None:
+        # IF NOT EXISTS is about indexes alone: a table or view of that name would end the run.
+        if not self._ask("SELECT 1 FROM sqlite_master WHERE name = ? COLLATE NOCASE AND type <> 'trigger'", (name,)):
+            super()._make_index(name, of)
+
     def _make_view(self, name: str, sql: str) -> None:
         made = f"CREATE VIEW {name} AS {sql}"
         found = self._ask("SELECT sql FROM sqlite_master WHERE type = 'view' AND name = ?", (name,))
@@ -111,22 +117,37 @@ class SqliteTables(Tables):
             yield False
             return
         with self._explained():
-            self._db = sqlite3.connect(f"{self._real.as_uri()}?{self._mode()}", uri=True, timeout=_BUSY_SECONDS)
-        with closing(self._db):
+            before, mode = self._real.stat().st_mtime_ns, self._mode()
+            self._db = sqlite3.connect(f"{self._real.as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS)
+        with closing(self._db), self._still(before) if mode == _ALONE else nullcontext():
             with self._explained():
                 self._db.execute("PRAGMA query_only = ON")
                 self._check_owner()
             yield bool(self._columns_in(META))
+
+    @contextmanager
+    def _still(self, before: int) -> Generator[None]:
+        """A look that takes no lock. Raises `ConfigurationError` where the file is not as it was `before`."""
+        fault: ConfigurationError | None = None
+        try:
+            yield
+        except ConfigurationError as error:
+            fault = error  # half of one state and half of another may look damaged
+        with self._explained():
+            after = self._real.stat().st_mtime_ns
+        if after != before:
+            raise ConfigurationError(f"a sync wrote to {self._path} meanwhile; try again")
+        if fault is not None:
+            raise fault
 
     def _mode(self) -> str:
         """How to open the file for a look at it, so that nothing is left beside it."""
         log = self._real.with_name(f"{self._real.name}-wal")
         if log.is_file() and log.stat().st_size:
             return "mode=ro"  # a sync is at work, or one was killed
-        if not os.access(self._real.parent, os.W_OK):
-            return "mode=ro&immutable=1"  # even a reader would make files there
-        # Only one that may write takes away what it made beside the file.
-        return "mode=rw" if os.access(self._real, os.W_OK) else "mode=ro"
+        # Even a reader makes files there, and only one that may write takes them away; else they stop the next sync.
+        both = os.access(self._real.parent, os.W_OK) and os.access(self._real, os.W_OK)
+        return "mode=rw" if both else _ALONE
 
     @contextmanager
     def _explained(self) -> Generator[None]:

@@ -78,6 +78,10 @@ class Tables(ABC):
     def _stranger(self, name: str, view: View) -> str | None:
         """What lies under the name of a view and is not that view, nor one of an earlier version: a word for it."""
 
+    def _make_index(self, name: str, of: str) -> None:
+        """Make an index. Where its name is taken, by whatever it is, rows are found without it."""
+        self._ask(f"CREATE INDEX IF NOT EXISTS {name} ON {of}")
+
     @abstractmethod
     def _make_view(self, name: str, sql: str) -> None:
         """Make a view, or replace one of ours that differs."""
@@ -189,8 +193,7 @@ class Tables(ABC):
         parts = [f'"{name}" {self._types[kind]}' for name, kind in _shape(columns)]
         parts[0] += " PRIMARY KEY"
         self._ask(f"CREATE TABLE {resource.name} ({', '.join(parts)})")
-        # Where the name is taken, rows are found without it.
-        self._ask(f"CREATE INDEX IF NOT EXISTS {resource.name}_created ON {resource.name} (created)")
+        self._make_index(f"{resource.name}_created", f"{resource.name} (created)")
 
     def _widen(self, resource: Resource, columns: Sequence[Column], have: Mapping[str, str], state: State) -> State:
         """Add the columns that a table has not. In the state are then also the objects that do not fit them."""
@@ -229,6 +232,8 @@ class Tables(ABC):
                 if fault is not None:
                     misfits[after] = Failure(error=fault.message, deleted=cast("int | None", deleted))
             self._write(f"UPDATE {resource.name} SET {sets} WHERE id = ?", rows)  # noqa: S608 # our own names
+            # What is read again replaces what did not fit, also where it is what was read before.
+            self._write(f"UPDATE {resource.name} SET digest = '' WHERE id = ?", [(name,) for name in misfits])  # noqa: S608 # our own name
             state = failing(state, resource, misfits)
         return state
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from spojit_stripe.sync.resources import LINKS
 
-__all__ = ["CATEGORIES", "RETURNED", "VIEWS", "View"]
+__all__ = ["CATEGORIES", "RETURNED", "TEXTS", "VIEWS", "View"]
 
 RETURNED: Final = ("canceled", "failed")
 """The statuses of a payout whose amount came back to the balance: whatever it settled, it paid nothing."""
@@ -36,12 +36,13 @@ class View:
     """A view, and the tables that it needs.
 
     `columns` are those of its first version, and the first line of `sql` is that version's too: by
-    them a view that an earlier version made is known. Later columns come last.
+    them a view that an earlier version made is known. Later columns come last: those `added`.
     """
 
     tables: tuple[str, ...]
     columns: tuple[str, ...]
     sql: str
+    added: tuple[str, ...] = ()
 
 
 def _category() -> str:
@@ -109,7 +110,12 @@ _RECONCILIATION_COLUMNS: Final = (
     *("net", "unbalanced", "transactions", "missing", "variance", "reconciled"),
 )
 
+TEXTS: Final = frozenset(
+    ("payout", "balance_transaction", "currency", "category", "type", "source", "status", "outcome")
+)
+"""The columns of views that are text; the others are integers."""
+
 VIEWS: Final = {
     "payout_lines": View(_TABLES, _LINES_COLUMNS, _LINES.strip()),
-    "payout_reconciliation": View(_TABLES, _RECONCILIATION_COLUMNS, _RECONCILIATION.strip()),
+    "payout_reconciliation": View(_TABLES, _RECONCILIATION_COLUMNS, _RECONCILIATION.strip(), ("outcome",)),
 }

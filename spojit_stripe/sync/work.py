@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Final, TypeVar
 
 from spojit_stripe.errors import (
@@ -151,7 +151,8 @@ class Work:
             self._failed[identifier] = text
             failures = {**failures, identifier: Failure(error=text, deleted=deleted)}
         else:  # it is told, but there is nothing that the next run could ask for
-            self._failed[redact_text(json.dumps(identifier))[:60]] = text
+            shown = redact_text(json.dumps(identifier))[:60]
+            self._failed[_unlike(self._failed, shown)] = text
         if len(failures.keys() | self._failed.keys()) > MOST_FAILURES:
             raise ServiceError(
                 f"{self._resource.name}: more than {MOST_FAILURES} objects could not be read; the last one: {text}"
@@ -305,6 +306,11 @@ def batches(names: Iterable[str]) -> Iterable[list[str]]:
     rest = iter(names)
     while batch := list(islice(rest, _BATCH)):
         yield batch
+
+
+def _unlike(names: Container[str], name: str) -> str:
+    """A name that is not among those yet: `name`, or `name (2)` and so on."""
+    return next(one for one in chain([name], (f"{name} ({n})" for n in count(2))) if one not in names)
 
 
 def _untold(_kind: str, _facts: JsonObject) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from spojit_stripe.sync.destination import Failure, History, Identity, State, st
 from spojit_stripe.sync.postgres import PostgresTables
 from spojit_stripe.sync.resources import Column
 from spojit_stripe.sync.rows import Counts, Row, UnfitError, row_of, tombstone
+from spojit_stripe.sync.sqlite import SqliteTables
 from spojit_stripe.sync.views import VIEWS
 from tests.sync.conftest import Shop
 
@@ -291,12 +292,21 @@ def test_a_column_that_is_new_holds_what_a_write_would_have_put_there(place: str
         ({"i": 1.5}, "customers cus_1: i is 1.5, not a whole number of 64 bits"),
         ({"i": 2**63}, "i is 9223372036854775808, not a whole number"),
         ({"i": "many"}, 'i is "many", not a whole number'),
+        ({"i": "12"}, 'i is "12", not a whole number'),
+        ({"i": 1.0}, "i is 1.0, not a whole number"),
+        ({"i": True}, "i is true, not a whole number"),
         ({"b": "yes"}, 'b is "yes", not true or false'),
+        ({"b": "true"}, 'b is "true", not true or false'),
+        ({"b": 1}, "b is 1, not true or false"),
+        ({"t": 5}, "t is 5, not text"),
+        ({"t": ["x"]}, 't is ["x"], not text'),
+        ({"t": {"id": 5}}, 't is {"id": 5}, not text'),
     ],
+    ids=repr,
 )
 def test_what_does_not_fit_a_new_column_is_null_and_read_again(place: str, fields: dict[str, Any], told: str) -> None:
-    row, _, state = old_and_new(place, {**fields, "t": "x"})
-    assert (row["i"], row["b"], row["t"]) == (None, None, "x")
+    row, _, state = old_and_new(place, {"t": "x", **fields})
+    assert (row["i"], row["b"], row["t"]) == (None, None, None if "t" in fields else "x")
     assert [*state.failures] == ["cus_1"]
     assert told in state.failures["cus_1"].error
 
@@ -312,6 +322,82 @@ def test_too_much_that_does_not_fit_a_new_column_fails_the_resource(place: str) 
     assert "i" not in rows_in(place)[0]
 
 
+def staged(place: str, *rows: Row) -> None:
+    """A run that was killed before what it read was merged."""
+    destination = destination_of(place)
+    with destination.opened(ME):
+        destination.prepare(CUSTOMERS, COLUMNS)
+        destination.save(CUSTOMERS, rows, State(as_of=7))
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_what_waits_and_does_not_fit_a_new_column_is_read_again(tmp_path: Path, merged: bool) -> None:
+    place = f"{tmp_path}/x.parquet"
+    if merged:
+        save(place, [customer("a", 10)])
+    staged(
+        place,
+        customer("b", 20, i=1.5, t="x"),
+        customer("c", 20, id="cus_2", i=1.5),
+        customer("d", 21, id="cus_2", i=2),
+        customer("e", 20, id="cus_3", t=5),
+        tombstone("cus_3", 22, 23),
+    )
+    destination = destination_of(place)
+    with destination.opened(ME):
+        state = destination.prepare(CUSTOMERS, NEW)
+    assert {name: one.deleted for name, one in state.failures.items()} == {"cus_1": None, "cus_3": 22}
+    assert state.as_of == 7
+    assert [(row["i"], row["t"]) for row in rows_in(place)] == [(None, "x"), (2, None), (None, None)]
+
+
+def test_too_much_that_waits_and_does_not_fit_goes_on_waiting(tmp_path: Path) -> None:
+    place = f"{tmp_path}/x.parquet"
+    staged(place, *(customer("a", 10, id=f"cus_{number}", i=0.5) for number in range(101)))
+    for _ in range(2):
+        destination = destination_of(place)
+        with destination.opened(ME):
+            with pytest.raises(ServiceError, match="more than 100 objects do not fit a column that is new"):
+                destination.prepare(CUSTOMERS, NEW)
+            destination.finish(CUSTOMERS)
+    assert not (tmp_path / "x.parquet" / "customers.parquet").exists()
+    assert save(place).new == 0
+    assert len(rows_in(place)) == 101
+
+
+def kept_as(place: str, text: str) -> None:
+    """Somebody changes what is kept of every customer."""
+    if place.startswith("sqlite"):
+        with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as db, db:
+            db.execute("UPDATE customers SET object = ?", (text,))
+    elif place.startswith("postgres"):
+        with psycopg.connect(place) as db:
+            db.execute("UPDATE customers SET object = %s", (text,))
+    else:
+        file, other = Path(place) / "customers.parquet", Path(place) / "other"
+        duckdb.sql(f"COPY (SELECT * REPLACE ('{text}' AS object) FROM '{file}') TO '{other}' (FORMAT parquet)")
+        other.replace(file)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "5"])
+def test_what_is_kept_and_is_no_object_is_told_and_what_is_read_again_replaces_it(place: str, text: str) -> None:
+    """Also where that is what was read before."""
+    save(place, [customer("a", 10, t="x")])
+    kept_as(place, text)
+    destination = destination_of(place)
+    with destination.opened(ME):
+        state = destination.prepare(CUSTOMERS, NEW)
+        destination.finish(CUSTOMERS)
+        assert [(name, one.error) for name, one in state.failures.items()] == [
+            ("cus_1", "customers cus_1: what is kept of it is no JSON object")
+        ]
+        assert rows_in(place)[0]["t"] is None
+        value = {"id": "cus_1", "object": "customer", "created": 5, "name": "a", "balance": 2**62, "t": "x"}
+        destination.save(CUSTOMERS, [row_of(value, CUSTOMERS, NEW, 20)], State())
+        destination.finish(CUSTOMERS)
+    assert rows_in(place)[0]["t"] == "x"
+
+
 def test_of_an_object_that_was_emptied_or_damaged_a_new_column_is_null(shop: Shop) -> None:
     save(shop.db, [customer("a", 10, t="x"), customer("b", 10, id="cus_2", t="x")])
     shop.change("UPDATE customers SET object = CASE id WHEN 'cus_1' THEN NULL ELSE '{' END")
@@ -320,7 +406,7 @@ def test_of_an_object_that_was_emptied_or_damaged_a_new_column_is_null(shop: Sho
         state = destination.prepare(CUSTOMERS, NEW)
     assert shop.ask("SELECT t FROM customers") == [(None,), (None,)]
     assert [(name, one.error) for name, one in state.failures.items()] == [
-        ("cus_2", "customers cus_2: what is kept of it is no JSON")
+        ("cus_2", "customers cus_2: what is kept of it is no JSON object")
     ]
 
 
@@ -377,6 +463,21 @@ def test_what_is_no_id_is_not_remembered_as_failed() -> None:
     assert state_from(state_text(State(failures={**failures, **fine.failures})), "x") == fine
 
 
+def test_what_an_earlier_version_took_for_an_id_is_not_remembered_as_failed() -> None:
+    """It wrote null and 7 as text, asked for that, and noted the answer."""
+    fine = State(
+        failures={
+            "7": Failure(error="No such product: '7'"),
+            "cus_1": Failure(error='customers: an object came without an id that can be kept: {"object": "customer"}'),
+        }
+    )
+    failures = {
+        "None": Failure(error="No such product: 'None'"),
+        "8": Failure(error='products: an object came without an id: {"object": "product", "id": 8}'),
+    }
+    assert state_from(state_text(State(failures={**failures, **fine.failures})), "x") == fine
+
+
 # SQLite
 
 
@@ -421,6 +522,43 @@ def test_a_file_on_a_medium_that_takes_no_other_can_be_looked_at(seeded: Shop, m
     assert len(destination_of(seeded.db).reconciliation(None)) == seeded.box.count("payout")
 
 
+@pytest.mark.parametrize("closed", ["", "shop.db"])
+def test_who_may_not_write_leaves_nothing_beside_a_file(
+    seeded: Shop, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """Else what belongs to the reader stops the next sync of the file's owner."""
+    seeded.sync("payouts", "balance_transactions")
+    before = {path.name for path in seeded.folder.iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != seeded.folder / closed)
+    assert destination_of(seeded.db).reconciliation(None)
+    assert {path.name for path in seeded.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("fault", [None, ConfigurationError("it is damaged")])
+def test_a_look_without_locks_while_a_sync_writes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: ConfigurationError | None
+) -> None:
+    """It may have seen half of one state and half of another."""
+    place = f"sqlite:///{tmp_path}/shop.db"
+    save(place, [customer("a", 10)])
+    os.utime(tmp_path / "shop.db", (5, 5))
+
+    def look(*, meanwhile: bool) -> None:
+        with ExitStack() as looking:
+            with monkeypatch.context() as reader:
+                reader.setattr(os, "access", lambda *_: False)
+                assert looking.enter_context(SqliteTables(tmp_path / "shop.db")._looking())
+            if meanwhile:
+                save(place, [customer("b", 20)])
+            if fault is not None:
+                raise fault
+
+    with pytest.raises(ConfigurationError, match="damaged") if fault else nullcontext():
+        look(meanwhile=False)
+    with pytest.raises(ConfigurationError, match=r"^a sync wrote to .*shop.db meanwhile; try again$"):
+        look(meanwhile=True)
+
+
 @pytest.mark.parametrize("kind", ["VIEW", "TABLE"])
 def test_a_view_or_table_of_the_users_own_is_refused_before_anything_is_read(shop: Shop, kind: str) -> None:
     shop.one("payouts")
@@ -459,7 +597,11 @@ def test_a_view_of_an_earlier_version_is_replaced(shop: Shop) -> None:
 def test_a_table_whose_index_has_no_name_left_is_made_without_it(shop: Shop) -> None:
     shop.one("products")
     shop.change("CREATE INDEX refunds_created ON products (name)")
-    assert shop.one("refunds").as_of
+    shop.change("CREATE TABLE Charges_created AS SELECT 'mine' AS x")
+    shop.change("CREATE VIEW customers_created AS SELECT 'mine' AS x")
+    for name in ("refunds", "charges", "customers"):
+        assert shop.one(name).as_of
+    assert shop.ask("SELECT x FROM Charges_created") == [("mine",)]
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(shop: Shop) -> None:
@@ -533,6 +675,7 @@ def test_what_names_no_place_is_refused_without_its_password(text: str, fault: s
         ("postgresql://u:geheim@h1:5432,h2:5433/db", "postgresql://h1:5432,h2:5433/db"),
         ("postgresql://u:geheim@h1,h2/db", "postgresql://h1,h2/db"),
         ("postgresql://u@h1/db", "postgresql://h1/db"),
+        ("postgresql://u@[::1]:5432,[::2]/db", "postgresql://[::1]:5432,[::2]/db"),
         ("postgresql:///db?host=h1,h2&password=geheim", "postgresql:///db"),
     ],
 )
@@ -725,6 +868,37 @@ def test_a_view_or_table_of_the_users_own_in_postgresql_is_refused(shop: Shop, d
     assert shop.one("payouts", to=database).as_of
 
 
+@pytest.mark.parametrize("sql", ["SELECT v.*, 1 AS mine FROM ({0}) v", "SELECT {1}"])
+def test_a_view_that_the_server_would_not_replace_is_refused_before_anything_is_read(
+    shop: Shop, database: str, sql: str
+) -> None:
+    """One of ours with more columns, or of the same names and other types."""
+    shop.sync("payouts", "balance_transactions", to=database)
+    sent = len(shop.paths())
+    with psycopg.connect(database) as db:
+        (made,) = db.execute("SELECT rtrim(pg_get_viewdef('payout_lines'), ';')").fetchone() or ("",)
+        db.execute("DROP VIEW payout_reconciliation, payout_lines")
+        texts = ", ".join(f"''::text AS {name}" for name in VIEWS["payout_lines"].columns)
+        db.execute(f"CREATE VIEW payout_lines AS {sql.format(made, texts)}".encode())
+    with pytest.raises(ConfigurationError, match="has a view payout_lines that is not of this program; rename it"):
+        shop.sync("payouts", "balance_transactions", to=database)
+    assert len(shop.paths()) == sent
+
+
+def test_a_view_of_an_earlier_version_in_postgresql_is_replaced(shop: Shop, database: str) -> None:
+    shop.sync("payouts", "balance_transactions", to=database)
+    first = VIEWS["payout_reconciliation"].columns
+    with psycopg.connect(database) as db:
+        (made,) = db.execute("SELECT rtrim(pg_get_viewdef('payout_reconciliation'), ';')").fetchone() or ("",)
+        db.execute("DROP VIEW payout_reconciliation")
+        db.execute(f"CREATE VIEW payout_reconciliation AS SELECT {', '.join(first)} FROM ({made}) v".encode())
+    assert shop.sync("payouts", "balance_transactions", to=database).exit_code == 0
+    for name, view in VIEWS.items():
+        with psycopg.connect(database) as db:
+            cursor = db.execute(f"SELECT * FROM {name}".encode())
+        assert tuple(one.name for one in cursor.description or ()) == view.columns + view.added
+
+
 def test_a_view_that_was_dropped_comes_back(shop: Shop, database: str) -> None:
     """In a schema whose name has to be quoted, too."""
     with psycopg.connect(database) as db:
@@ -749,6 +923,13 @@ def test_a_database_without_room_for_every_name_is_refused(shop: Shop, postgres:
     with pytest.raises(ConfigurationError, match=r"/encoded is a database in LATIN1, which has no room for every name"):
         shop.sync("products", to=encoded(postgres, "LATIN1"))
     assert shop.paths() == []
+
+
+def test_a_look_needs_no_room_for_every_name(postgres: str) -> None:
+    destination = destination_of(encoded(postgres, "LATIN1"))
+    assert destination.peek(CUSTOMERS, ME) == State()
+    with pytest.raises(ConfigurationError, match="holds nothing to reconcile"):
+        destination.reconciliation(None)
 
 
 @pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])

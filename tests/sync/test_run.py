@@ -644,8 +644,18 @@ def test_an_object_that_has_no_id_is_reported_and_breaks_no_later_run(shop: Shop
     assert shop.ask("SELECT name FROM products") == [("Chair",)]
 
 
-def test_too_many_objects_without_an_id_are_a_failure_of_the_whole(shop: Shop) -> None:
-    data = [{"object": "product", "id": number, "created": 5} for number in range(101)]
+def test_each_object_without_an_id_is_reported(shop: Shop) -> None:
+    data = [{"object": "product", "created": number} for number in range(3)]
+    page = {"object": "list", "url": "/v1/products", "has_more": False, "data": data}
+    shop.box.fail("GET", "/v1/products", status=200, body=json.dumps(page))
+    failed = shop.sync("products").resources[0].failed
+    assert [*failed] == ["null", "null (2)", "null (3)"]
+    assert '"created": 2' in failed["null (3)"]
+
+
+@pytest.mark.parametrize("name", [None, range(101)])
+def test_too_many_objects_without_an_id_are_a_failure_of_the_whole(shop: Shop, name: range | None) -> None:
+    data = [{"object": "product", "id": name and name[number], "created": 5} for number in range(101)]
     page = {"object": "list", "url": "/v1/products", "has_more": False, "data": data}
     shop.box.fail("GET", "/v1/products", status=200, body=json.dumps(page))
     assert "more than 100 objects could not be read" in str(shop.sync("products").resources[0].error)
@@ -666,7 +676,7 @@ def test_a_folder_for_temporary_files_that_is_full_is_told() -> None:
 
 def test_a_column_that_does_not_fit_is_told_by_the_run_that_adds_it(shop: Shop, api) -> None:
     person = api.customers.create({"name": "A"})
-    shop.box.advance(60)
+    shop.box.advance(DAY)
     shop.one("customers")
     shop.change("ALTER TABLE customers DROP COLUMN balance")
     shop.change("UPDATE customers SET object = json_set(object, '$.balance', 1.5)")
@@ -678,6 +688,7 @@ def test_a_column_that_does_not_fit_is_told_by_the_run_that_adds_it(shop: Shop, 
     assert "balance is 1.5, not a whole number" in report.resources[0].failed[person.id]
     assert shop.ask("SELECT balance FROM customers") == [(None,)]
     assert shop.one("customers").failed == {}
+    assert shop.ask("SELECT balance, json_extract(object, '$.balance') FROM customers") == [(0, 0)]
 
 
 def test_an_outage_amid_single_reads_keeps_what_came_and_goes_on_later(shop: Shop, api) -> None:
