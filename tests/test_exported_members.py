@@ -93,7 +93,7 @@ ALLOWED = {
         rule.__name__ for rule in importlib.import_module("spojit_stripe.testing.conformance")._RULES
     },
     # For the ledger's transaction.
-    "spojit_stripe.records.approvals": {"claim_planned", "may_run_planned", "tie_planned"},
+    "spojit_stripe.records.approvals": {"claim_planned", "may_run_planned", "tie_to"},
 }
 
 
