@@ -1260,6 +1260,34 @@ def test_what_of_a_plan_went_out_under_another_policy_is_done(bench: Workbench, 
     done(bench.run(PAY, at=place(1), policy=PLAN))
 
 
+def test_no_write_looks_through_all_that_was_ever_written(bench: Workbench, wire: FakeWire) -> None:
+    """Each look of a write into the records goes by an index, however many years they hold."""
+    wire.will(POST, RATE_LIMITED, PAID, PAID, PAID)
+    database = bench.records.ledger._database
+    asked: list[str] = []
+    with database.reading() as db:
+        db.set_trace_callback(asked.append)
+    given = {"policy": {"writes": "allow", "caps": {"per_day": {"amount": 9_000, "currency": "usd"}}}}
+    for _ in range(2):
+        bench.run(replace(PAY, once="order_1"), session=bench.session(refuse_twins="of_other_runs", **given))
+    done(bench.run(MORE, at="run_2", session=bench.session(refuse_twins="always", by_agent=True, **given)))
+    approve_plan_of(bench, "run_3")
+    with database.reading() as db:
+        db.set_trace_callback(None)
+        looks = [one for one in asked if one.startswith(("SELECT", "UPDATE", "INSERT"))]
+        plans = {row["detail"] for one in looks for row in db.execute(f"EXPLAIN QUERY PLAN {one}")}
+    assert len(looks) > 20
+    assert [plan for plan in plans if plan.startswith("SCAN") and "json_each" not in plan] == []
+
+
+def approve_plan_of(bench: Workbench, run_id: str) -> None:
+    """A plan of one call from its first mention to its outcome."""
+    planned = bench.run(PAY, at=run_id, policy=PLAN)
+    assert isinstance(planned, Planned)
+    bench.records.approvals.decide(f"apr_{planned.digest[:12]}", "approved", who="ann")
+    done(bench.run(PAY, at=run_id, policy=PLAN))
+
+
 def test_an_expired_plan_is_asked_for_anew(bench: Workbench) -> None:
     plan(bench, 0)
     approve_plan(bench)

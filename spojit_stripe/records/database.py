@@ -179,7 +179,11 @@ INSERT OR IGNORE INTO run_connections
     FROM calls WHERE key IS NOT NULL AND run_id IN (SELECT id FROM runs) ORDER BY id;
 """
 
-_MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS, _PLANS)
+_APPROVALS_OF_RUNS = """
+CREATE INDEX approvals_run ON approvals (run_id);
+"""
+
+_MIGRATIONS = (_CALLS, _RUNS, _RUN_CONNECTIONS, _PLANS, _APPROVALS_OF_RUNS)
 """What brings a file from one format to the next; additive, for older files hold money's history."""
 
 
