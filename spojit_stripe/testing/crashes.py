@@ -209,6 +209,8 @@ class _Shop:
                 process.kill()
         out, err = process.communicate(timeout=90)
         assert "Traceback" not in err, err
+        if process.returncode == -9:  # it may have been killed amid its answer
+            return process.returncode, {}
         return process.returncode, json.loads(out) if out.strip() else {"stderr": err}
 
     def _options(self) -> list[str]:

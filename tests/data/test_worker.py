@@ -132,10 +132,10 @@ def test_a_table_that_makes_none_is_told(job: Job) -> None:
 
 def test_a_changed_or_missing_artifact_is_told(job: Job) -> None:
     said = answer(job("select id from charges", table={"sha256": "0" * 64}))
-    assert said["kind"] == "configuration"
+    assert said["kind"] == "lost"
     assert "is not what the run recorded" in said["refused"]
     said = answer(job("select id from charges", table={"path": "nowhere.ndjson"}))
-    assert said["kind"] == "configuration"
+    assert said["kind"] == "lost"
     assert "is missing" in said["refused"]
 
 
