@@ -1240,7 +1240,28 @@ def test_a_question_is_closed_by_a_policy_that_needs_no_answer(bench: Workbench,
     paused = ask(bench)
     wire.will(POST, PAID)
     done(bench.run(PAY))
-    assert bench.records.approvals.get(paused.approval_id).state == "used"
+    assert bench.records.approvals.get(paused.approval_id).state == "superseded"
+
+
+@pytest.mark.parametrize("policy", ["ask", "plan"])
+def test_a_question_that_nobody_answered_gives_no_leave_later(bench: Workbench, wire: FakeWire, policy: str) -> None:
+    """It was closed by a send that never arrived."""
+    assert isinstance(bench.run(PAY, policy={"writes": policy}), Paused | Planned)
+    wire.will(POST, NOT_REACHED)
+    bench.run(PAY)
+    assert isinstance(bench.run(PAY, policy={"writes": policy}), Paused | Planned)
+    assert len(wire.sent) == 1
+    assert len(bench.records.approvals.list(state="pending")) == 1
+
+
+def test_a_planned_call_that_was_unsent_before_is_done_when_it_goes_out(bench: Workbench, wire: FakeWire) -> None:
+    wire.will(POST, NOT_REACHED, PAID, PAID)
+    bench.run(PAY, at=place(0))
+    for n in (0, 1):
+        plan(bench, n)
+    approve_plan(bench)
+    done(bench.run(PAY, at=place(0)))
+    done(bench.run(PAY, at=place(1), policy=PLAN))
 
 
 def test_a_plan_that_is_as_it_was_before_can_be_approved(bench: Workbench, wire: FakeWire) -> None:

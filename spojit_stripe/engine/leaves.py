@@ -226,13 +226,12 @@ class Leaves:
         approval_id = str(asked["approval_id"])
 
         async def look() -> JsonValue:
+            if late:  # who decides from here on is told so; in this step, for older runs have none of its own
+                approvals.lapse(approval_id)
             found = approvals.get(approval_id)
             return {"state": found.state, "by": found.decided_by, "at": found.decided, "reason": found.note}
 
-        async def lapse() -> JsonValue:
-            return approvals.lapse(approval_id)
-
-        waited = False
+        waited = late = False
         while True:
             seen = cast("JsonObject", await self._recorded(f"{name} decision", look))
             if seen["state"] in ("approved", "rejected"):
@@ -244,13 +243,11 @@ class Leaves:
                 }
             left = cast("int", asked["expires"]) - await self.steps.now()
             if left <= 0 or (waited and seen["state"] != "pending"):
-                if seen["state"] == "pending" and not await self._recorded(f"{name} lapse", lapse):
-                    continue  # decided in between
                 raise RefusedError(f"nobody decided {approval_id} in time; resume the run to ask again")
             self.run.watch.waits(trail, {**asked, "reason": question["message"]})
-            await self.steps.wait(approval_topic(approval_id), timeout=float(left))
+            woken = await self.steps.wait(approval_topic(approval_id), timeout=float(left))
             self.run.watch.turns(trail, "running")
-            waited = True
+            waited, late = True, woken is None
 
     # Plug-ins
 

@@ -374,7 +374,12 @@ def claim_planned(db: sqlite3.Connection, digest: str, run_id: str, connection: 
     ).fetchall()
     if all(row["call_id"] is not None for row in rows):
         plan_digest = _digest_of(row["digest"] for row in rows)
-        db.execute("UPDATE approvals SET state = 'used' WHERE digest = ? AND state <> 'rejected'", (plan_digest,))
+        # One that nobody gave was not used: where the call turns out to be unsent, it is asked about anew.
+        db.execute(
+            "UPDATE approvals SET state = iif(state = 'pending', 'superseded', 'used')"
+            " WHERE digest = ? AND state <> 'rejected'",
+            (plan_digest,),
+        )
 
 
 def tie_to(db: sqlite3.Connection, key: str, run_id: str, connection: str, call_id: int) -> None:
@@ -384,7 +389,7 @@ def tie_to(db: sqlite3.Connection, key: str, run_id: str, connection: str, call_
     if row is not None:
         claim_planned(db, row["digest"], run_id, connection, call_id)
     db.execute(
-        f"UPDATE approvals SET state = 'used' WHERE {_OF_KEY} AND kind = 'call' AND state = 'pending'",  # noqa: S608
+        f"UPDATE approvals SET state = 'superseded' WHERE {_OF_KEY} AND kind = 'call' AND state = 'pending'",  # noqa: S608
         scope,
     )
 

@@ -185,6 +185,8 @@ class Ledger:
                 if approval_digest:
                     _use_approval(db, approval_digest, entry.run_id, entry.connection, now, again=True)
                     claim_planned(db, approval_digest, entry.run_id, entry.connection, entry.id)
+                else:
+                    tie_to(db, row["key"], entry.run_id, entry.connection, entry.id)
                 if entry.once is not None:
                     _claim_once(db, entry.connection, entry.operation, entry.once, entry.id)
                 db.execute("UPDATE calls SET state = 'open', first_sent = ? WHERE id = ?", (now, entry.id))
