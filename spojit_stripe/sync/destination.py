@@ -104,7 +104,8 @@ def failing(state: State, resource: Resource, misfits: Mapping[str, Failure]) ->
     if len(failures) > MOST_FAILURES and misfits:
         last = [*misfits.values()][-1].error
         raise ServiceError(
-            f"{resource.name}: more than {MOST_FAILURES} objects do not fit a column that is new; the last one: {last}"
+            f"{resource.name}: more than {MOST_FAILURES} objects failed or do not fit a column that is new; the last: "
+            f"{last}; drop the table, or delete its Parquet file, to fill it anew"
         )
     return replace(state, failures=failures)
 

@@ -59,12 +59,6 @@ class PostgresTables(Tables):
     @contextmanager
     def _connected(self) -> Generator[None]:
         with self._explained(), self._connection() as db:
-            encoding = db.info.parameter_status("server_encoding")
-            if encoding not in _ENCODINGS:
-                raise ConfigurationError(
-                    f"{self.shown} is a database in {encoding}, which has no room for every name; "
-                    "choose one whose encoding is UTF8"
-                )
             self._open = db
             try:
                 schema, alone = self._ask(
@@ -76,6 +70,13 @@ class PostgresTables(Tables):
                 if not alone:
                     raise ConfigurationError(
                         f"can't sync to {self.shown}: another sync works on it; wait until that has ended"
+                    )
+                encoding = db.info.parameter_status("server_encoding")
+                # One that an earlier version has filled goes on as far as it can.
+                if encoding and encoding not in _ENCODINGS and not self._columns_in(META):
+                    raise ConfigurationError(
+                        f"{self.shown} is a database in {encoding}, which has no room for every name; "
+                        "choose one whose encoding is UTF8"
                     )
                 yield
             finally:
