@@ -58,10 +58,6 @@ class Files(Protocol):
         ...
 
 
-def _gone(key: str) -> LostError:
-    return lost(key, "is missing")
-
-
 class LocalFiles:
     """A folder, for this user alone."""
 
@@ -86,7 +82,7 @@ class LocalFiles:
             try:
                 return target.open("rb")
             except FileNotFoundError:
-                raise _gone(key) from None
+                raise lost(key, "is missing") from None
 
     def path(self, key: str, scratch: Path) -> Path:
         return self._inside(key)
@@ -152,7 +148,7 @@ class RemoteFiles:
             try:
                 return self._files.open(self._at(key), "rb")
             except FileNotFoundError:
-                raise _gone(key) from None
+                raise lost(key, "is missing") from None
 
     def path(self, key: str, scratch: Path) -> Path:
         target = scratch / key.replace("/", "=")
@@ -160,7 +156,7 @@ class RemoteFiles:
             try:
                 self._files.get_file(self._at(key), str(target))
             except FileNotFoundError:
-                raise _gone(key) from None
+                raise lost(key, "is missing") from None
         return target
 
     def remove(self, stem: str) -> int:

@@ -132,9 +132,9 @@ def rewind(
             named = {address for address, _ in points}
             stale = [one.workflow_id for one in there if one.workflow_id not in named and is_stale(one.output)]
             points = [*((address, _LAST_STEP) for address in sorted(stale, key=len, reverse=True)), *points]
-        ended = {one.workflow_id for one in family if one.status in ("SUCCESS", "ERROR")}
+        over = {one.workflow_id for one in family if one.status in ("SUCCESS", "ERROR")}
         for address, step in points:
-            if address in ended:  # else a process that died meanwhile had wound it back already
+            if address in over:  # else a process that died meanwhile had wound it back already
                 client.rewind_workflow(address, start_step=step)
         done = {address for address, _ in points}
         broken = [one.workflow_id for one in family if one.status == "ERROR" and one.workflow_id not in done]
